@@ -39,6 +39,7 @@ class Event(NamedTuple):
     c: int = 0
     b: int = 0
     d: int = 0
+    ts: int = 0  # 0: 10 ns after the one before
 
 
 def alloc(pfn, order=0, **more):
@@ -75,12 +76,13 @@ def new_pte(pfn, pid=9):
 
 
 def chunk_of(events):
-    """The events as a chunk, one every 10 ns from 10."""
+    """The events as a chunk, one every 10 ns from 10, but for those that say when."""
     columns = {name: np.zeros(len(events), dtype) for name, dtype in COLUMN_TYPES.items()}
     columns["ts"] = np.arange(1, len(events) + 1, dtype=np.int64) * 10
     for i, event in enumerate(events):
         for name, value in event._asdict().items():
-            columns[name][i] = value
+            if value or name != "ts":
+                columns[name][i] = value
     return EventChunk(**columns)
 
 

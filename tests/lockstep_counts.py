@@ -136,6 +136,8 @@ REQUIRED_OF_RECLAIM = {
     "folio kept, in a batch": 100,
     "folio of too high a zone passed over": 1_000,
     "dirty folio found written": 50,
+    "flusher woken by reclaim": 1_000,
+    "written folio rotated to the tail": 50,
     "refault, active at once": 5,
     "refault, too late to be active": 100,
     "reclaim goes on for a compaction's sake": 100,

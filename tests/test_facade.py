@@ -20,7 +20,7 @@ DATA = Path(__file__).parent / "data"
 VERBS = (
     "record", "open", "info", "triage", "triage_live", "snapshot", "replay", "compare", "compare_recorded", "verify", "explain",
     "report", "load", "save", "import_recording", "export", "doctor", "tune", "ablate", "generate", "fit",
-    "start_state", "save_start",
+    "scale", "start_state", "save_start",
 )  # fmt: skip
 WITHOUT_EXAMPLE = {"import_recording"}
 ROOT = doctest.register_optionflag("ROOT")

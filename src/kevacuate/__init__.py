@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from kevacuate.runs.fit import fit
     from kevacuate.runs.options import ReplayOptions
     from kevacuate.runs.replay import replay
+    from kevacuate.runs.scale import Scaled, scale
     from kevacuate.runs.start import start_state
     from kevacuate.runs.start_forms import save_start
     from kevacuate.runs.tune import tune
@@ -75,6 +76,7 @@ __all__ = [
     "Recording",
     "ReplayOptions",
     "Run",
+    "Scaled",
     "Shown",
     "StartState",
     "Story",
@@ -109,6 +111,7 @@ __all__ = [
     "report",
     "save",
     "save_start",
+    "scale",
     "show_sweep",
     "snapshot",
     "start_state",
@@ -134,6 +137,7 @@ _HOMES = {
     "Recording": "recording",
     "ReplayOptions": "runs.options",
     "Run": "measure.results",
+    "Scaled": "runs.scale",
     "Shown": "sweeps.shown",
     "StartState": "measure.startfile",
     "Story": "reports.story.story",
@@ -163,6 +167,7 @@ _HOMES = {
     "replay": "runs.replay",
     "report": "reports.page.write",
     "save": "measure.saved",
+    "scale": "runs.scale",
     "save_start": "runs.start_forms",
     "show_sweep": "sweeps.shown",
     "snapshot": "capture.snapshot",

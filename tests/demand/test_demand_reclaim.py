@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kevacuate.demand.build import Reconstruction, build_demand
-from kevacuate.demand.pagecache import BACK, FOLIO_BATCH_SIZE
+from kevacuate.demand.pagecache import BACK, FOLIO_BATCH_SIZE, HUGE_ORDER, USE_NS
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.reconstruct import MARGIN
 from kevacuate.demand.shadows import MOST_GIVEN_UP, enter, find_place, leave
@@ -279,6 +279,30 @@ def test_reads_are_uses_of_the_objects_they_meet():
     assert q["accesses"] == 3
 
 
+def test_a_page_that_the_last_event_of_a_read_has_counted_is_not_used_again():
+    events = [e for i in range(8) for e in cached(64 + i, i)]
+    first, rest, other = get_pages(0, 5), get_pages(2, 5), get_pages(2, 6)
+    rows, _ = rows_of([*events, first, rest, other])
+    # the second event is of the first one's read, which ended at page 2 and goes on there; the third is another read
+    assert [obj for op, obj, *_ in rows if op == ACCESS] == [*range(6), *range(2, 7)]
+    rows, _ = rows_of([*events, first, first._replace(pid=USER + 1)])
+    assert [obj for op, obj, *_ in rows if op == ACCESS] == 2 * [*range(6)]
+
+
+def test_a_huge_mapped_folio_found_used_is_used_until_a_look_finds_none():
+    def look(ts, what):
+        return Event(K.GT_LRU, 0, 9, a=9, b=what, ts=ts)
+
+    def passes(i):
+        return alloc(1000 + i, ts=i * (USE_NS + 100))
+
+    used, unused = ([passes(i) for i in times] for times in (range(1, 4), range(5, 7)))
+    for order, uses in ((HUGE_ORDER, 4), (4, 1)):
+        found = look(20, 1)._replace(order=order)
+        rows, _ = rows_of([read(0, order), found, *used, look(4 * USE_NS - 1, 0), *unused])
+        assert sum(op == ACCESS for op, *_ in rows) == uses
+
+
 def test_an_access_says_how_to_read_the_page_again():
     whole, _, attrs = compiled([*cached(8, 3), get_pages(3, 3)])
     assert whole[1][1:] == (ACCESS, 0, 0, 0, 1, READ, 0)
@@ -352,6 +376,7 @@ ANY = st.builds(
     b=st.sampled_from([7, 0, -1]),
     c=st.one_of(st.integers(0, 12), st.sampled_from([-1, 1 << 40, (1 << 63) - 1])),
     d=st.one_of(st.integers(0, 12), st.sampled_from([-1, 1 << 62])),
+    ts=st.just(0),
 )
 
 

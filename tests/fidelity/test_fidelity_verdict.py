@@ -31,6 +31,7 @@ from kevacuate.fidelity.verdict.judge import (
     Sides,
     effect_rows,
     level_rows,
+    one_boot,
     perfect,
     tallies,
 )
@@ -429,6 +430,17 @@ def test_what_a_perfect_model_would_pass() -> None:
         0.84, abs=0.04
     )  # ours varies too, so fewer than 95 % are inside
     assert 0.7 < found[SPREADS_HOLD] < 0.95
+
+
+def test_what_a_model_of_one_boot_would_pass() -> None:
+    def share(boots: list[float], replays: list[float]) -> float | None:
+        return one_boot({BASELINE: [Sides(Column("c", "c"), boots, replays)]})
+
+    still, far = [1.0, 1.0], [0.0, 1000.0]
+    assert share([10.0, 10.0, 10.0, 10.0], still) == 1.0
+    assert share([10.0, 10.0, 10.0, 50.0], still) == 0.75  # the last is far from the others, which are alike
+    assert share([10.0, 10.0, 10.0, 50.0], far) == 1.0
+    assert share([10.0, 50.0], still) is None
 
 
 def test_the_tallies_count_each_question() -> None:

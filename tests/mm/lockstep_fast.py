@@ -216,7 +216,7 @@ def put_lruvec(s, node, out, at):
     for value in (
         pgdat.nr_isolated_file, pgdat.nonresident_age, pgdat.workingset_activate_file, pgdat.refaults_file,
         pgdat.pgdat_writeback, pgdat.kswapd_failures, pgdat.workingset_activate_anon, pgdat.refaults_anon, pgdat.anon_cost,
-        pgdat.file_cost,
+        pgdat.file_cost, pgdat.nr_marked,
     ):  # fmt: skip
         out[at] = value
         at += 1
@@ -253,6 +253,7 @@ def put_reclaim(s, objects, out, at):
             at += 3
     stat = s.stat
     for value in (
+        stat.flushes, stat.flush_due,
         stat.allocstall, stat.allocstall_zone[0], stat.allocstall_zone[1], stat.allocstall_zone[2],
         stat.allocstall_zone[3], stat.pgscan_direct_throttle, stat.throttled_isolated, stat.pgscan_kswapd, stat.pgscan_direct,
         stat.pgsteal_kswapd, stat.pgsteal_direct, stat.pgscan_skip, stat.pgrefill, stat.pgactivate, stat.pgdeactivate,

@@ -435,7 +435,8 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         shrink_inactive_ns=draw(st.sampled_from((165, 165, 0, 40_000))),
         shrink_active_ns=draw(st.sampled_from((40, 0))),
         kswapd_slice_ns=draw(st.sampled_from((0, 20_000, 2_500_000))),
-        dirty_expire_ns=draw(st.sampled_from((2_000_000_000, 1_000_000_000, 0))),
+        dirty_expire_ns=draw(st.sampled_from((30_000_000_000, 1_000_000_000, 0))),
+        flush_ns=draw(st.sampled_from((1_400_000, 20_000, 0))),
         profile=profile,
     )
     if theme.compaction:

@@ -55,7 +55,8 @@ class Config:
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
     kswapd_slice_ns: int = 0
-    dirty_expire_ns: int = 2_000_000_000
+    dirty_expire_ns: int = 30_000_000_000
+    flush_ns: int = 1_400_000
     swap_pages: int = 0
     swappiness: int = 60
     anon_used: int = 500

@@ -15,17 +15,19 @@ from .constants import (
     A_LRU,
     A_MLOCKED,
     A_ON_LRU,
+    A_RECLAIM,
     A_REFERENCED,
     A_WORKINGSET,
+    A_WRITEBACK,
     A_YOUNG,
     ACTIVE_ANON,
     ACTIVE_FILE,
     ALLOC,
-    DIRTY_UNIT,
-    DIRTY_UNITS,
+    FLUSHES,
     FOLIO_BATCH_SIZE,
     INACTIVE_ANON,
     INACTIVE_FILE,
+    NEVER_DUE,
     UNEVICTABLE,
 )
 from .machine import Lruvec, Machine
@@ -169,17 +171,48 @@ def folio_mark_accessed(m: Machine, page: Page) -> None:
 
 
 def make_dirty(m: Machine, page: Page) -> None:
-    """The folio is new: note when it was made dirty."""
+    """The folio is new: note how often the flusher had written when it was made dirty."""
     if not m.config.open_loop and page.attr & A_FILE and page.attr & A_DIRTY and not page.dirtied:
-        page.dirtied = 1 + m.now // DIRTY_UNIT % DIRTY_UNITS
+        write_out(m)
+        m.flush_due = min(m.flush_due, m.now + m.config.dirty_expire_ns)
+        page.dirtied = 1 + m.flushes
+
+
+def is_unwritten(m: Machine, page: Page) -> bool:
+    """Whether the folio is dirty, and the flusher has not written since."""
+    return bool(page.attr & A_DIRTY) and max(page.dirtied - 1, 0) == m.flushes
+
+
+def write_out(m: Machine) -> None:
+    """The flusher has had its time: nothing is dirty, and what reclaim waits for is next in its turn."""
+    if m.flush_due > m.now:
+        return
+    for lruvec in m.lruvecs:
+        waiting: list[Page] = []
+        for pfn in lruvec.lists[ACTIVE_FILE]:
+            if len(waiting) == lruvec.marked:
+                break
+            page = m.heads[pfn]
+            if is_unwritten(m, page) and page.attr & A_RECLAIM and not page.attr & A_WRITEBACK:
+                waiting.append(page)
+        for page in reversed(waiting):
+            lruvec_del_folio(m, page)
+            page.attr &= ~(A_ACTIVE | A_RECLAIM | A_DIRTY)
+            page.dirtied = 0
+            lruvec.sizes[m.zone_of(page.pfn).index, INACTIVE_FILE] += page.size
+            lruvec.lists[INACTIVE_FILE].add_tail(page.pfn)
+            m.reached["written folio rotated to the tail"] += 1
+        lruvec.marked = 0
+    m.flushes = (m.flushes + 1) % FLUSHES
+    m.flush_due = NEVER_DUE
+    m.reached["flusher has written"] += 1
 
 
 def is_dirty(m: Machine, page: Page) -> bool:
     """Whether nobody has written the folio yet; if somebody has, it is clean from now on."""
     if not page.attr & A_DIRTY or m.config.open_loop:
         return bool(page.attr & A_DIRTY)
-    age = (m.now // DIRTY_UNIT - max(page.dirtied - 1, 0)) % DIRTY_UNITS
-    if age * DIRTY_UNIT < m.config.dirty_expire_ns:
+    if is_unwritten(m, page) and m.flush_due > m.now:
         return True
     m.reached["dirty folio found written"] += 1
     page.attr &= ~A_DIRTY

@@ -86,6 +86,7 @@ class Lruvec:
         self.activated = 0  # WORKINGSET_ACTIVATE_FILE
         self.refaults = 0
         self.writeback = False  # PGDAT_WRITEBACK
+        self.marked = 0  # folios met dirty since the flusher last wrote
         self.activated_anon = self.refaults_anon = 0
         self.costs = [0, 0]  # anon_cost, file_cost
 
@@ -202,6 +203,8 @@ class Machine:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.now = 0
+        self.flushes = 0  # how often the flusher has written all that was dirty
+        self.flush_due = config.dirty_expire_ns  # when it has next
         self.late = 0  # how long tasks have waited for the CPU that kswapd had
         self.cpu = 0
         self.log_records: list[LogRecord] = []

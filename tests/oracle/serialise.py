@@ -113,7 +113,7 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
         out += [lruvec.sizes[index, lru] for index in range(4) for lru in range(5)]
         out += (
             lruvec.isolated_file, lruvec.nonresident_age, lruvec.activated, lruvec.refaults, int(lruvec.writeback),
-            kswapd.failures, lruvec.activated_anon, lruvec.refaults_anon, *lruvec.costs,
+            kswapd.failures, lruvec.activated_anon, lruvec.refaults_anon, *lruvec.costs, lruvec.marked,
         )  # fmt: skip
         if kswapd.state == "RUNNING":
             sc = kswapd.control
@@ -130,6 +130,7 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
             continue
         node, age, active = m.shadows[obj]
         out += (obj, age, 2 * node + active)
+    out += (m.flushes, m.flush_due)
     out += [m.events[name] for name in EVENTS]
     if m.swap is not None:
         put_swap(m.swap, out)

@@ -20,8 +20,6 @@ from .constants import (
     ACTIVE_FILE,
     AF_KSWAPD,
     AF_NO_WATERMARKS,
-    DIRTY_UNIT,
-    DIRTY_UNITS,
     GFP_HIGHMEM,
     GFP_HIGHUSER_MOVABLE,
     GFP_IO,
@@ -30,6 +28,8 @@ from .constants import (
     GFP_RECLAIM,
     INACTIVE_ANON,
     INACTIVE_FILE,
+    LOOK_UNIT,
+    LOOK_UNITS,
     MOVABLE,
     SWAP_CLUSTER_MAX,
     WMARK_LOW,
@@ -216,7 +216,7 @@ def in_use(m: Machine, obj: int) -> bool:
 
 def look(m: Machine, page: Page) -> bool:
     """Was the anonymous folio used since the last look? At the first look the fault that made it is seen."""
-    now = 1 + m.now // DIRTY_UNIT % DIRTY_UNITS
+    now = 1 + m.now // LOOK_UNIT % LOOK_UNITS
     before, page.dirtied = page.dirtied, now
     return not before or (before != now and in_use(m, page.obj))
 
@@ -282,7 +282,7 @@ def swap_out(m: Machine, swap: Swap, page: Page) -> str:
 
 def enqueue(m: Machine, swap: Swap, slot: int) -> None:
     """Its page is used again in a while."""
-    swap.entries[slot].due = m.now + DIRTY_UNIT
+    swap.entries[slot].due = m.now + LOOK_UNIT
     swap.queue.append(slot)
 
 

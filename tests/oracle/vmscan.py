@@ -43,7 +43,7 @@ from .constants import (
 )
 from .kcompactd import compact_gap, fails_for_want_of_memory
 from .kswapd import pgdat_balanced, wake_up_kswapd
-from .lru import is_dirty, lru_add_drain, lruvec_add_folio, lruvec_del_folio
+from .lru import is_dirty, lru_add_drain, lruvec_add_folio, lruvec_del_folio, write_out
 from .machine import Lruvec, Machine
 from .migrate import forget_owner
 from .page_alloc import gfp_zone
@@ -74,6 +74,7 @@ class ScanControl:
     nr_reclaimed: int = 0
     writeback: int = 0
     taken: int = 0
+    unqueued_dirty: int = 0  # of the batch
     looked_at: int = 0  # pages of any list
     cost: int = 0  # ns
     left: list[int] = field(default_factory=lambda: [0] * 4)  # to scan yet, by list
@@ -211,6 +212,8 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
     sc.nr_scanned += page.size
     anonymous = not page.attr & A_FILE
     dirty = not anonymous and is_dirty(m, page)
+    if dirty and not page.attr & A_WRITEBACK:
+        sc.unqueued_dirty += page.size
     if page.attr & A_WRITEBACK:
         if sc.kswapd and page.attr & A_RECLAIM and m.lruvecs[node].writeback:
             return "activated, under writeback too long"
@@ -230,6 +233,7 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
         return "activated, pinned"
     if dirty:
         page.attr |= A_RECLAIM
+        m.lruvecs[node].marked += 1
         m.events["nr_vmscan_immediate_reclaim"] += page.size
         return "activated, dirty"
     if page.attr & A_ACTIVATING:
@@ -263,14 +267,19 @@ def shrink_inactive_list(m: Machine, node: int, sc: ScanControl, lru: int, nr_to
     if too_many_isolated(m, node, sc, lru):
         m.events["throttled_isolated"] += 1
         return 0
+    write_out(m)
     lru_add_drain(m)
     before = sc.looked_at
     written = m.events["pswpout"]
     pages = isolate_lru_folios(m, node, sc, lru, nr_to_scan)
+    sc.unqueued_dirty = 0
     sc.taken += sum(page.size for page in pages)
     sc.cost += (sc.looked_at - before) * m.config.shrink_inactive_ns
     reclaimed, kept = shrink_folio_list(m, node, sc, pages)
     move_folios_to_lru(m, node, kept)
+    if pages and sc.unqueued_dirty == sum(page.size for page in pages):
+        m.reached["flusher woken by reclaim"] += 1
+        m.flush_due = min(m.flush_due, m.now + m.config.flush_ns * m.config.time_scale)
     who = "kswapd" if sc.kswapd else "direct"
     m.events[f"pgscan_{who}"] += sc.looked_at - before
     m.events[f"pgsteal_{who}"] += reclaimed

@@ -44,6 +44,7 @@ COMMANDS = {
     "triage": "Say whether a machine fragments: of a log, /proc or recording.",
     "fit": "Describe a workload with the rates of a recording.",
     "generate": "Make a recording of a described workload.",
+    "scale": "Make a larger, tighter or longer recording of one.",
     "start": "Make the memory that replays begin from: taken, scaled, aged.",
     "fleet": "Many machines: which fragment, and which to record in full?",
     "info": "Say what a recording holds and how good it is.",

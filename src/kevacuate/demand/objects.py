@@ -49,6 +49,9 @@ FLAG_CACHED = 32
 FLAG_MAPPED = 64
 """A fault has mapped the object since reclaim last looked at it: an accessed bit that reclaim finds is explained."""
 
+FLAG_IN_USE = 128
+"""A huge mapped folio is in use: reclaim's last look found it used (:func:`kevacuate.demand.pagecache.use_huge_folios`)."""
+
 G_TOP = 0
 G_FRESH = 1
 G_SEQ = 2
@@ -71,7 +74,9 @@ G_CACHE_SIZE = 18
 G_FILES = 19
 G_SHADOW = 20
 G_SHADOWS = 21
-G_SIZE = 22
+G_IN_USE = 22
+G_NEXT_USE = 23
+G_SIZE = 24
 """Places of the scalars in ``Tables.g``."""
 
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}
@@ -156,6 +161,8 @@ class Tables(NamedTuple):
     """What is there: an object's id, or -1 - n for shadow n [C]."""
     readers: npt.NDArray[np.int64]
     """Where tasks read last: READERS records of R_SIZE."""
+    in_use: npt.NDArray[np.int32]
+    """Huge mapped folios in use, the first G_IN_USE of them [MOST_IN_USE]."""
     shadow_of: npt.NDArray[np.int32]
     """First shadow of the folio that begins at each page, while its reclaim is under way; else 0 [P]."""
     shadow_key: npt.NDArray[np.int64]

@@ -36,6 +36,7 @@ from kevacuate.demand.pagecache import (
     on_read,
     page_key,
     reclaimed_without_file,
+    use_huge_folios,
 )
 from kevacuate.demand.pagekinds import attr_of
 from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_ends
@@ -504,6 +505,8 @@ def consume(tables: Tables, rows: DemandChunk, events: EventChunk, first: int, l
         s.g[ob.G_NOW] = e.ts[i]
         s.g[ob.G_CPU] = e.cpu[i]
         s.g[ob.G_TASK] = e.pid[i]
+        if s.g[ob.G_IN_USE] > 0 and e.ts[i] >= s.g[ob.G_NEXT_USE]:
+            use_huge_folios(s, out)
         if kind == ev.MM_PAGE_FREE:
             s.q[_Q_FREE_EVENTS] += 1
             on_free(s, out, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from kevacuate.demand import objects as ob
 from kevacuate.demand.freepages import CHUNKS, QUEUE, S_PID, S_SIZE, SLOTS
 from kevacuate.demand.objects import Tables
-from kevacuate.demand.pagecache import R_SIZE, READERS
+from kevacuate.demand.pagecache import MOST_IN_USE, R_SIZE, READERS
 from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.demand.reclaimers import RECLAIMERS
@@ -105,6 +105,7 @@ def new_tables(
         cache_key=np.zeros(CACHE_PLACES, np.int64),
         cache_value=np.zeros(CACHE_PLACES, np.int32),
         readers=np.full(READERS * R_SIZE, -1, np.int64),
+        in_use=np.zeros(MOST_IN_USE, np.int32),
         shadow_of=np.zeros(pages, np.int32),
         shadow_key=np.zeros(shadows, np.int64),
         shadow_order=np.zeros(shadows, np.uint8),

@@ -228,6 +228,8 @@ class Judged:
     """Columns of the table of repeats of which the replays have no figure."""
     perfect: dict[str, float]
     """By question, the share of rows that a perfect model would pass: the kernels' own boots drawn against themselves."""
+    one_boot: float | None
+    """The share of levels that a model would pass whose replays come to what a single boot did: a demand is one draw."""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

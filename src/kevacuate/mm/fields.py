@@ -107,7 +107,8 @@ class Config(Record):
     kswapd_slice_ns: (
         int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
     )
-    dirty_expire: int  #: after how long a dirty folio is written, ns
+    dirty_expire: int  #: vm.dirty_expire_centisecs: after how long dirty folios are written, ns,
+    flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
     swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
     swappiness: int  #: vm.swappiness
     anon_used: int  #: thousandths of the anonymous pages that are in use all the time, an input
@@ -310,6 +311,8 @@ class Counters(Record):
     direct_reclaims: int  #: calls of try_to_free_pages
     reclaim_stall_ns: int  #: what they cost their callers, not scaled
     pgscan_direct_throttle: int
+    flushes: int  #: how often the flusher has written all that was dirty
+    flush_due: int  #: when it has written next
     throttled_isolated: int  #: direct reclaims that found too many pages isolated
     pgscan_kswapd: int
     pgscan_direct: int
@@ -417,6 +420,7 @@ class Node(Record):
     anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
     file_cost: int
     pgdat_writeback: int  #: PGDAT_WRITEBACK
+    nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
     kcompactd_max_order: int  #: asked for and not yet done
@@ -518,6 +522,7 @@ class ScanControl(Record):
     gfp_mask: int
     nr_scanned: int
     nr_reclaimed: int
+    nr_unqueued_dirty: int  #: pages of the batch: dirty, and not under writeback
     nr_dirty: int  #: this and what follows: sc->nr
     nr_congested: int
     nr_writeback: int

@@ -151,8 +151,9 @@ class MachineConfig:
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
     took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd, then tasks,
-    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long a dirty
-    folio is written (:mod:`kevacuate.mm.writeback`).
+    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long dirty folios are written
+    (vm.dirty_expire_centisecs), ``flush_ns`` how long that takes, times the time scale, once reclaim asks for it
+    (:mod:`kevacuate.mm.writeback`).
 
     Swap, in closed loop alone: ``swap_pages`` are the slots of a zram device, 0 for none. ``zram_bytes`` is what a page
     compresses to, ``zram_write_ns`` what compressing it costs reclaim. ``swappiness`` is vm.swappiness. ``anon_used`` are
@@ -185,7 +186,8 @@ class MachineConfig:
     shrink_inactive_ns: int = 165
     shrink_active_ns: int = 40
     kswapd_slice_ns: int = 0
-    dirty_expire_ns: int = 2_000_000_000
+    dirty_expire_ns: int = 30_000_000_000
+    flush_ns: int = 1_400_000
     swap_pages: int = 0
     swappiness: int = 60
     anon_used: int = 500
@@ -612,6 +614,7 @@ def _set_zone(zone: Zone, config: ZoneConfig) -> None:
 def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> None:
     """Every record but ``cfg`` and ``pcp``, as it is before anything has happened."""
     s.stat.evacuate_freelist = s.stat.evacuate_waiting = s.stat.capture_order = -1
+    s.stat.flush_due = s.cfg.dirty_expire
     s.stat.policy_due = s.stat.swap_due = k.NEVER
     s.stat.swap_first = s.stat.swap_last = s.stat.swap_free = s.stat.zspage_free = -1
     if s.cfg.swap_pages:

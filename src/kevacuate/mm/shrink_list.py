@@ -31,7 +31,7 @@ from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.swap_out import SWAP_ACTIVATE, SWAP_WRITTEN, anon_folio
 from kevacuate.mm.swap_use import anon_referenced
 from kevacuate.mm.workingset import workingset_eviction
-from kevacuate.mm.writeback import folio_dirty
+from kevacuate.mm.writeback import flusher_writes, folio_dirty, wakeup_flusher
 from kevacuate.records import Words
 
 NO_FOLIO = -1
@@ -180,6 +180,8 @@ def shrink_folio(s: View, sc: ScanControl, node: int, pfn: int) -> bool:
     writeback = attr & k.ATTR_WRITEBACK != 0
     if dirty or writeback:
         sc.nr_dirty += pages
+    if dirty and not writeback:
+        sc.nr_unqueued_dirty += pages
     if writeback and attr & k.ATTR_RECLAIM:
         sc.nr_congested += pages
     if writeback:
@@ -197,6 +199,7 @@ def shrink_folio(s: View, sc: ScanControl, node: int, pfn: int) -> bool:
     if dirty:
         s.stat.nr_vmscan_immediate_reclaim += pages
         s.link[2 * pfn + 1] = attr | k.ATTR_RECLAIM
+        s.node[node].nr_marked += 1
         activate_locked(s, pfn)
         return False
     return attr & k.ATTR_ACTIVATING == 0  # else a batch holds a reference
@@ -268,11 +271,12 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
     if too_many_isolated(s, sc, node, lru):
         s.stat.throttled_isolated += 1
         return 0
+    flusher_writes(s)
     lru_add_drain_cpu(s, cpu)
     before = sc.scanned
     reclaimed = scan = skipped = 0
     first = NO_FOLIO
-    sc.nr_kept = sc.nr_free_folios = sc.nr_pageout = 0
+    sc.nr_kept = sc.nr_free_folios = sc.nr_pageout = sc.nr_unqueued_dirty = 0
     while scan < nr_to_scan:
         at, skipped, first = lru_tail(s, sc, node, lru, skipped, first)
         if at < 0:
@@ -298,6 +302,8 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
     free_batch(s, sc, cpu)
     for i in range(sc.nr_kept):
         move_folio_to_lru(s, sc.kept[i])
+    if scan and sc.nr_unqueued_dirty == scan:
+        wakeup_flusher(s)
     count_inactive(s, sc, node, lru, sc.scanned - before, reclaimed)
     return reclaimed
 

@@ -11,9 +11,8 @@ of an anonymous one when reclaim last looked at its accessed bit; 0: never. Appr
 from __future__ import annotations
 
 from kevacuate.jit import part
-from kevacuate.mm.constants import ATTR_DIRTIED
+from kevacuate.mm.constants import ATTR_DIRTIED, SWAP_UNIT_SHIFT
 from kevacuate.mm.fields import View
-from kevacuate.mm.writeback import dirtied_now
 
 _MIX = 2654435761
 """Knuth's multiplier: 2**32 over the golden ratio."""
@@ -26,10 +25,16 @@ def in_use(s: View, obj: int) -> bool:
 
 
 @part
+def looked_now(s: View) -> int:
+    """The attribute bits of what is looked at now: in units of 2**29 ns from 1 on, again from 1 after 2.4 hours."""
+    return (1 + (s.stat.now >> SWAP_UNIT_SHIFT) % 0x3FFF) << 16
+
+
+@part
 def anon_referenced(s: View, pfn: int) -> bool:
     """Test and clear the accessed bit of an anonymous folio (folio_referenced, mm/rmap.c)."""
     attr = s.link[2 * pfn + 1] + 0
     seen = attr & ATTR_DIRTIED
-    now = dirtied_now(s)
+    now = looked_now(s)
     s.link[2 * pfn + 1] = (attr & ~ATTR_DIRTIED) | now
     return seen == 0 or (seen != now and in_use(s, s.link[2 * pfn] + 0))

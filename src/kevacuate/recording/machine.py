@@ -31,6 +31,7 @@ EXTRA: dict[str, Any] = {
     "mode": str,
     "node_distance": list[list[int]],
     "pids_kept": bool,
+    "scaled": dict[str, Any],
     "settings": dict[str, Any],
     "source": str,
     "start": dict[str, str],

@@ -51,7 +51,7 @@ def smaller(machine: Machine, recorded: AllocatorState, share: float) -> Allocat
     keep = ~np.isin(recorded.blocks.pfn, gone)
     return replace(
         recorded,
-        zones=tuple(_resized(machine, recorded, zone, managed) for zone in recorded.zones),
+        zones=tuple(resized(machine, recorded, zone, managed) for zone in recorded.zones),
         free=_free_without(recorded.free, gone, machine.pageblock_order),
         blocks=Blocks._make(column[keep] for column in recorded.blocks),
         page_flags=_flags_without(recorded.page_flags, gone, machine.pageblock_order),
@@ -141,7 +141,7 @@ def _flags_without(
     return changed
 
 
-def _resized(
+def resized(
     machine: Machine, recorded: AllocatorState, zone: ZoneState, managed: dict[int, int]
 ) -> ZoneState:
     """The zone with its new size and reserves."""

@@ -33,6 +33,8 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
     verdict = f"{lost_and_unread({**losses, 'events_not_read': recording.not_read})}. {known}"
     if machine.extra.get("generated"):
         verdict = described_words(machine.extra["generated"])
+    if machine.extra.get("scaled"):
+        verdict = f"{scaled_words(machine.extra['scaled'])} {verdict}"
     if begun := machine.extra.get("start"):
         verdict = f"{verdict} {begun_words(begun)}"
     return {
@@ -56,6 +58,15 @@ def about_result(recording: Recording, demand: Demand) -> dict[str, Any]:
 def described_words(name: str) -> str:
     """What a replay of the described workload of that name rests on."""
     return f"The demand is described, not recorded: workload {name}. A replay shows what the model does with it, and no more."
+
+
+def scaled_words(scaled: dict[str, Any]) -> str:
+    """What a replay of a scaled recording rests on; *scaled* as its machine has it."""
+    times = ", ".join(f"{scaled.get(name, 1)} times the {name}" for name in ("memory", "cpus", "length"))
+    return (
+        f"The demand is scaled from {scaled.get('recording', 'a recording')} ({times.replace('cpus', 'CPUs')}): no such machine "
+        "was recorded."
+    )
 
 
 def begun_words(start: dict[str, str]) -> str:

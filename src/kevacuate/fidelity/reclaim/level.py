@@ -84,6 +84,7 @@ class ReclaimLevel(Level):
             open_loop=False,
             compaction=False,
             dirty_expire_ns=NEVER_WRITTEN,
+            flush_ns=NEVER_WRITTEN,
         )
         zone_of = zone_numbers(machine, given.start)
         npages = build_state(config, options=StateOptions(objects=1, log_level=0)).view.cfg.npages

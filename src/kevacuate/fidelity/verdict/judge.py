@@ -125,6 +125,23 @@ def perfect(found: Mapping[str, Sequence[Sides]]) -> dict[str, float]:
     return {name: float(np.mean(shares)) for name, shares in held.items() if shares}
 
 
+def one_boot(found: Mapping[str, Sequence[Sides]]) -> float | None:
+    """The share of levels that a model would pass that gives, on the average, what a single boot came to.
+
+    Each boot stands for the model in turn, with the replays' spread, against all others: a recorded demand is one draw. None
+    where a kernel has fewer than three boots.
+    """
+    held = []
+    for side in (side for some in found.values() for side in some):
+        if len(side.theirs) < 3 or len(side.ours) < 2:
+            continue
+        error = Sample.of(side.ours).error
+        for at, value in enumerate(side.theirs):
+            others = Sample.of([*side.theirs[:at], *side.theirs[at + 1 :]])
+            held.append(abs(value - others.mean) <= ERRORS * np.hypot(others.error, error))
+    return float(np.mean(held)) if held else None
+
+
 class _Drawn(NamedTuple):
     """Draws of some boots: mean, standard deviation and standard error of each, float64[DRAWS]."""
 

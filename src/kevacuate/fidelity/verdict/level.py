@@ -13,6 +13,7 @@ from kevacuate.fidelity.verdict.judge import (
     effect_rows,
     level_rows,
     not_modelled,
+    one_boot,
     perfect,
     sides,
     tallies,
@@ -152,6 +153,7 @@ def _result(
         tuple(effects),
         not_modelled(boots[BASELINE], replays[BASELINE]),
         perfect(found),
+        one_boot(found),
     )
     result.notes = _notes(moments_of(recording))
     if not result.kinds:

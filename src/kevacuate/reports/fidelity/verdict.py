@@ -115,6 +115,8 @@ def summary_words(level: LevelResult) -> Iterator[str]:
         ideal = judged.perfect.get(name)
         expected = f" (a perfect model: about {percent(ideal)})" if ideal is not None else ""
         yield f"{name}: {tally.decisions - tally.mismatches} of {tally.decisions} rows{expected}."
+    if judged.one_boot is not None:
+        yield f"A model that comes to what a single boot did would pass about {percent(judged.one_boot)} of the levels."
     if judged.effects:
         yield effect_words(judged.effects)
         false = sum(row.agreement in FALSE for row in judged.effects)
