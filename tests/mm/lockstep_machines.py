@@ -341,8 +341,8 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> Ev
 
 def draw_regions(draw: Draw, theme: Theme, max_page_order: int) -> RegionConfig:
     """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
-    orders = (0, k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)
-    order = draw(st.sampled_from(orders[1:] if theme.passes else orders))
+    orders = (k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)
+    order = draw(st.sampled_from(orders if theme.relief or theme.passes else (0, *orders)))
     cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
     kept = RegionConfig(order, cuts)
     if not order or not theme.by_regions:
@@ -358,7 +358,7 @@ def draw_regions(draw: Draw, theme: Theme, max_page_order: int) -> RegionConfig:
         region_nofragment_kept=theme.relief or draw(FLAG),
         region_evacuate=theme.relief or (by_passes and draw(FLAG)),
         region_evacuate_blocks=draw(st.sampled_from((8, 1, 3))),
-        region_shrink=draw(FLAG),
+        region_shrink=theme.relief or draw(FLAG),
         region_shrink_priority=draw(st.sampled_from((0, 1, 4))),
         region_steer_claims=draw(scan),
         region_steer_refills=draw(scan),

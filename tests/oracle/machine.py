@@ -136,6 +136,7 @@ class ShrinkWork:
 
     due: int = -1
     busy: int = 0
+    cpu_ns: int = 0
 
 
 @dataclass

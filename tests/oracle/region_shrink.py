@@ -33,4 +33,5 @@ def run(m: Machine, node: int) -> None:
         free_chunk(m, page)
         unmovable_freed(m, pfn, order)
     m.events["region_shrunk_pages"] += freed
+    work.cpu_ns += freed * m.config.reclaim_ns
     work.busy = m.now + freed * m.config.reclaim_ns * m.config.time_scale

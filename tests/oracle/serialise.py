@@ -176,7 +176,11 @@ def blank_pages(m: Machine) -> list[int]:
 def serialise(m: Machine, objects: int) -> array[int]:
     """Everything that can differ between two models of the same machine; objects `0..objects-1`."""
     workers = [*m.workers, *([m.policy] if m.policy is not None else [])]
-    out = [m.now, min(due for due in due_times(m) if due >= 0), sum(worker.cpu_ns for worker in workers)]
+    out = [
+        m.now,
+        min(due for due in due_times(m) if due >= 0),
+        sum(worker.cpu_ns for worker in (*workers, *m.shrinks)),
+    ]
     for zone in m.zones:
         put_zone(m, zone, out)
     out += [block.mt | block.skip << 3 | block.isolate << 4 for block in m.blocks]
