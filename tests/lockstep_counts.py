@@ -63,7 +63,6 @@ REQUIRED = (
 REQUIRED_OF_REGIONS = {
     "region tainted": 60,
     "region cleaned": 30,
-    "refill steered": 2,
     "region work": 8,
     "region rests": 6,
     "targeted evacuation": 25,
