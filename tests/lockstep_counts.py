@@ -76,7 +76,7 @@ REQUIRED_OF_REGIONS = {
     "pass shared": 15,
     "pass reserve": 10,
 }
-"""The least of each that a complete run reaches. Pass 2d and refused tainting are rarer."""
+"""The least of each that a complete run reaches. Pass 2d, refused tainting and steered refills are rarer."""
 
 REQUIRED_OF_ZRAM = {
     "folio swapped": 500,

@@ -30,6 +30,8 @@ RESCANS = "tests/measure/test_measure_rescans.py"
 METRICS = "tests/live/test_live_metrics.py -k values"
 SKIP = "tests/mm/test_skip_bits.py"
 SPLIT = "tests/mm/test_split_folio.py"
+FLUSHER = "tests/mm/test_reclaim.py -k flusher"
+READS = "tests/demand/test_demand_reclaim.py -k last_event"
 ADVICE = "tests/observe/test_observe_recording_advice.py"
 MONITORS = "tests/observe/test_observe_monitors.py"
 LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
@@ -39,6 +41,7 @@ PERCENT = "tests/test_percent.py"
 ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
+RELIEF = "tests/mm/test_region_relief.py"
 COSTS = "tests/search/test_search_cost.py -k by_region"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
@@ -109,6 +112,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/split_folio.py", "attr & k.ATTR_BUSY and mode == k.MIGRATE_ASYNC", "attr & k.ATTR_BUSY", SPLIT),
     ("mm/split_folio.py", "return not (attr & k.ATTR_FILE and folio_dirty(s, pfn, attr))", "return True", SPLIT),
     ("mm/split_folio.py", "s.stat.first_shadow <= obj", "s.stat.first_base_page <= obj", SPLIT),
+    ("mm/shrink_list.py", "if scan and sc.nr_unqueued_dirty == scan:", "if scan < 0:", FLUSHER),
+    ("demand/pagecache.py", "i = _read_before(s, reader, key, pages)", "i = i64(0)", READS),
     ("mm/compact_migrate.py", "if try_split_folio(s, cc, pfn, mode):", "if order > 0:", SPLIT),
     ("mm/compact_zone.py", "s.cfg.open_loop == 0 and try_split_folio(s, cc, pfn, cc.mode)",
      "try_split_folio(s, cc, pfn, cc.mode)", SPLIT),
@@ -148,10 +153,31 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("search/mainline.py", "range(s.cfg.look_ahead + 1)", "range(s.cfg.look_ahead)", FORMS),
     ("search/cost.py", "return _PAGES + node - s.cfg.region_nodes", "return _PAGES", COSTS),
     ("search/cost.py", "if cost.line[i] == line:", "if cost.line[i] > line:", COSTS),
+    ("mm/region_evacuate.py", "if smallest_of_region(s, number, order, mt) >= 0:", "if False:", RELIEF),
+    ("mm/region_shrink.py", "slabs & ((1 << s.cfg.region_shrink_priority) - 1) == 0", "slabs & 1 == 1", RELIEF),
+    ("policy/spb_evacuation.py", "region_evacuate=True", "region_evacuate=False", f"{RELIEF} -k named"),
+    ("policy/spb_evacuation.py", "region_nofragment_kept=True", "region_nofragment_kept=False", f"{RELIEF} -k named"),
+    ("policy/spb_shrink.py", "region_shrink=True", "region_shrink=False", f"{RELIEF} -k named"),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
+    ("mm/swap_use.py", "seen == 0 or (seen != now", "(seen != now", "tests/mm/test_swap.py -k spared"),
+    ("mm/zsmalloc.py", "k.ATTR_MOVABLE_OPS, obj)", "0, obj)", "tests/mm/test_swap.py -k movable_pages"),
+    ("mm/swapfile.py", "+ (1 << SWAP_UNIT_SHIFT)", "+ (2 << SWAP_UNIT_SHIFT)", "tests/mm/test_swap.py -k in_use"),
     ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
     ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
     ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
+    (
+        "demand/again.py",
+        "own[:gone]]), own[gone:]",
+        "own[: gone // 2]]), own[gone // 2 :]",
+        "tests/demand/test_again.py -k contradicts",
+    ),
+    (
+        "runs/scaled_rows.py",
+        "(at - within) * self.turns + self.turn * SHARED_CPU_SLICE_NS + within",
+        "at",
+        "tests/demand/test_again.py -k turns",
+    ),
+    ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
 )  # fmt: skip

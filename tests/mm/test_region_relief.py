@@ -14,6 +14,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm import entry
 from kevacuate.mm.check import check
 from kevacuate.mm.layout import RegionConfig, State
+from kevacuate.policy import parse_policy
 
 KEPT = replace(PASSES, region_nofragment_kept=True)
 EVACUATING = replace(KEPT, region_evacuate=True)
@@ -98,6 +99,17 @@ def test_nothing_shrinks_or_evacuates_unasked() -> None:
     stat = state.view.stat
     assert stat.region_evacuations == stat.region_shrinks == 0
     assert state.view.node[0].shrink_due == k.NEVER
+
+
+@pytest.mark.parametrize(
+    ("name", "shrinks"), [("spb-worker", None), ("spb-evacuation", False), ("spb-shrink", True)]
+)
+def test_what_the_policies_named_so_do(name: str, shrinks: bool | None) -> None:
+    regions = parse_policy(name).kind.regions
+    relieved = shrinks is not None
+    assert (regions.region_evacuate, regions.region_nofragment_kept) == (relieved, relieved)
+    assert regions.region_shrink == bool(shrinks)
+    assert regions.region_worker
 
 
 def test_evacuation_for_a_request_needs_passes() -> None:
