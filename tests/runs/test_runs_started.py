@@ -380,3 +380,10 @@ def test_a_recording_is_aged_too() -> None:
     assert set(rounds[1].op[:count].tolist()) == {DemandOp.ALLOC}
     kept = rounds[0].op != DemandOp.FREE_PFN
     assert np.array_equal(rounds[1].obj[count:], rounds[0].obj[kept])
+
+
+@pytest.mark.parametrize("due", [-1, 1 << 50])
+def test_background_work_that_cannot_be_due_is_refused(due: int) -> None:
+    wrong = replace(used(), state=replace(used().state, due={"vmstat0": due}))
+    with pytest.raises(KevacuateError, match="background work that is overdue or hours away"):
+        begun(wrong)
