@@ -30,6 +30,8 @@ RESCANS = "tests/measure/test_measure_rescans.py"
 METRICS = "tests/live/test_live_metrics.py -k values"
 SKIP = "tests/mm/test_skip_bits.py"
 SPLIT = "tests/mm/test_split_folio.py"
+FLUSHER = "tests/mm/test_reclaim.py -k flusher"
+READS = "tests/demand/test_demand_reclaim.py -k last_event"
 ADVICE = "tests/observe/test_observe_recording_advice.py"
 MONITORS = "tests/observe/test_observe_monitors.py"
 LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
@@ -110,6 +112,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/split_folio.py", "attr & k.ATTR_BUSY and mode == k.MIGRATE_ASYNC", "attr & k.ATTR_BUSY", SPLIT),
     ("mm/split_folio.py", "return not (attr & k.ATTR_FILE and folio_dirty(s, pfn, attr))", "return True", SPLIT),
     ("mm/split_folio.py", "s.stat.first_shadow <= obj", "s.stat.first_base_page <= obj", SPLIT),
+    ("mm/shrink_list.py", "if scan and sc.nr_unqueued_dirty == scan:", "if scan < 0:", FLUSHER),
+    ("demand/pagecache.py", "i = _read_before(s, reader, key, pages)", "i = i64(0)", READS),
     ("mm/compact_migrate.py", "if try_split_folio(s, cc, pfn, mode):", "if order > 0:", SPLIT),
     ("mm/compact_zone.py", "s.cfg.open_loop == 0 and try_split_folio(s, cc, pfn, cc.mode)",
      "try_split_folio(s, cc, pfn, cc.mode)", SPLIT),
@@ -161,6 +165,21 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
     ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
     ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
+    (
+        "demand/again.py",
+        "own[:gone]]), own[gone:]",
+        "own[: gone // 2]]), own[gone // 2 :]",
+        "tests/demand/test_again.py -k contradicts",
+    ),
+    (
+        "runs/scaled_rows.py",
+        "(at - within) * self.turns + self.turn * SHARED_CPU_SLICE_NS + within",
+        "at",
+        "tests/demand/test_again.py -k turns",
+    ),
+    ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
+    ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
+     "tests/mm/test_regions.py -k huge"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

@@ -67,8 +67,8 @@ def instance(value: Any, kind: type[T], maker: str) -> T:
     return value
 
 
-def small_file(path: Path) -> bytes:
-    """What an ordinary file of at most :data:`MOST_BYTES` holds. What is none might never end, and waits for nobody.
+def small_file(path: Path, most: int = MOST_BYTES) -> bytes:
+    """What an ordinary file of at most *most* bytes holds. What is none might never end, and waits for nobody.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def small_file(path: Path) -> bytes:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "it is no ordinary file")
-        if about.st_size > MOST_BYTES:
-            raise OSError(errno.EFBIG, f"it is longer than {MOST_BYTES:,} bytes")
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"it is longer than {most:,} bytes")
         return file.read()
 
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from cli_tools import call, refusal
+from cli_tools import call, refusal, run
 from sweep_tools import filled
 from sweep_tools import grid as made_up
 
@@ -48,6 +49,14 @@ def test_a_wrong_experiment_makes_no_store(tmp_path: Path) -> None:
         f"{path}:2: there is no key 'polices'; an experiment has recordings, workloads, policies, seeds, knobs, replay."
     )
     assert [entry.name for entry in tmp_path.iterdir()] == ["wrong.toml"]
+
+
+def test_an_address_that_is_none_is_refused_in_one_sentence(grid: Path) -> None:
+    pytest.importorskip("distributed")
+    done = run("sweep", grid, "--scheduler", "nonsense")
+    assert done.returncode == 2
+    assert "No Dask scheduler answers at nonsense: missing port number in address" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_what_does_not_go_together(grid: Path) -> None:
@@ -109,6 +118,16 @@ def test_show_at_the_command_line(store: Path, tmp_path: Path) -> None:
     assert page.read_text().startswith("<!doctype html>")
     told = json.loads(call("sweep", "show", store, "--json").stdout)
     assert told["tests"] == 16
+
+
+def test_a_page_takes_the_place_of_no_part_of_a_store(store: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(store, tmp_path / "own.sweep"))
+    for path in (own / "store.json", own / "results.parquet", own / "cells" / "one.json"):
+        path.touch()
+        before = path.read_bytes()
+        said = refusal("sweep", "show", own, "--page", path)
+        assert f"{path} is a part of the store {own}: choose another name" in said
+        assert path.read_bytes() == before
 
 
 def test_what_does_not_go_with_show(store: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from workload_book import workload
 
 import kevacuate
 from kevacuate import KevacuateError, ReplayOptions, StartState
-from kevacuate.demand.build import build_demand
+from kevacuate.demand.build import Demand, build_demand
 from kevacuate.kernel.pageflags import KPF_ACTIVE, KPF_BUDDY, KPF_REFERENCED, flag
 from kevacuate.measure.startfile import read_start
 from kevacuate.mm import constants as k
@@ -27,8 +27,9 @@ from kevacuate.recording import DemandChunk, DemandOp
 from kevacuate.runs.alive import Alive
 from kevacuate.runs.replay import Replay
 from kevacuate.runs.start import run_until, start_state
-from kevacuate.runs.taken import folio_flags, state_of
+from kevacuate.runs.taken import folio_flags, state_of, taken
 from kevacuate.workload import describe as ds
+from kevacuate.workload.started import behind
 
 DATA = Path(__file__).parents[1] / "data"
 PARTS = (
@@ -68,6 +69,41 @@ def test_a_state_that_is_taken_and_begun_from_is_the_same_state() -> None:
     hidden = ~np.uint64(1 << KPF_REFERENCED | 1 << KPF_ACTIVE)
     assert np.array_equal(again.page_flags, flags & hidden)  # type: ignore[arg-type]
     assert replace(start, state=replace(again, page_flags=flags)).digest == start.digest
+
+
+def continued(replay: Replay, demand: Demand, first: int, t: int) -> None:
+    """Feed the demand to a replay, with object ids from *first* on, from *t* ns on."""
+    end = t
+    for chunk in demand.chunks():
+        rows = behind(chunk, first)
+        replay.feed(rows._replace(t=rows.t + t))
+        end = int(rows.t[-1]) + t
+    replay.advance(end + 1_000_000_000)
+
+
+@pytest.mark.parametrize("policy", ["mainline", "evacuate"])
+def test_a_replay_goes_on_from_a_file_as_it_would_have_in_memory(tmp_path: Path, policy: str) -> None:
+    recording = kevacuate.open(workload(*PARTS, cpus=2, duration="2s"))
+    own = build_demand(recording)
+    _ = own.spans
+    first = Replay(recording, own, parse_policy(policy), ReplayOptions(loop="open"))
+    start = taken(first, run_until(first, None, Alive(own.start_objects)))
+    parts = (
+        ds.Anonymous(memory="10MiB", tasks=3, lifetime="60ms", thp=0.5),
+        ds.Slab(memory="3MiB", lifetime="99ms"),
+    )
+    more = workload(*parts, cpus=2, duration="3s", fill="200ms")
+    opened = kevacuate.open(more, start=start.save(tmp_path / "used.kev"))
+    second = Replay(opened, build_demand(opened), parse_policy(policy), ReplayOptions(loop="open"))
+    demand, begin = build_demand(kevacuate.open(more)), start.made[-1]["at_ns"]
+    before = first.state.view.stat.drains
+    continued(first, demand, own.quality.peak_objects, begin)
+    continued(second, demand, len(second.demand.start_objects.pfn), 0)
+    assert second.state.view.stat.drains == first.state.view.stat.drains - before > 1000
+    ends = [taken(one, one.state.view.stat.now) for one in (first, second)]
+    same = [replace(one, machine=start.machine, made=()).digest for one in ends]
+    assert same[0] == same[1]
+    assert same[0] != start.digest
 
 
 def test_the_lists_are_those_that_the_links_make() -> None:
@@ -180,7 +216,8 @@ def test_scaling_keeps_shares(memory: str) -> None:
         assert after["types"][name] == pytest.approx(share, abs=near), name
     replay = begun(made, loop="closed")
     check(replay.state)
-    assert replace(made, state=state_of(replay, made.state)).digest == made.digest
+    again = replace(state_of(replay, made.state), due={})  # a scaled machine begins its background work anew
+    assert replace(made, state=again).digest == made.digest
 
 
 def test_twice_the_zone_is_each_list_twice_in_turn() -> None:
@@ -281,7 +318,7 @@ def test_a_state_in_the_middle_is_taken_where_it_was_asked_for() -> None:
     replay.advance(500_000_000)
     start = replay.recording.start
     assert start is not None
-    assert replace(half, state=state_of(replay, start)).digest == half.digest
+    assert replace(half, state=state_of(replay, start, 500_000_000)).digest == half.digest
 
 
 def test_how_it_came_about_is_kept_as_json(tmp_path: Path) -> None:
@@ -343,3 +380,10 @@ def test_a_recording_is_aged_too() -> None:
     assert set(rounds[1].op[:count].tolist()) == {DemandOp.ALLOC}
     kept = rounds[0].op != DemandOp.FREE_PFN
     assert np.array_equal(rounds[1].obj[count:], rounds[0].obj[kept])
+
+
+@pytest.mark.parametrize("due", [-1, 1 << 50])
+def test_background_work_that_cannot_be_due_is_refused(due: int) -> None:
+    wrong = replace(used(), state=replace(used().state, due={"vmstat0": due}))
+    with pytest.raises(KevacuateError, match="background work that is overdue or hours away"):
+        begun(wrong)

@@ -188,6 +188,28 @@ def test_what_cannot_be_searched_is_named(
         recordings_of([directory / "rack03"])
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_dask_gives_the_same_answer(
+    directory: Path, found: kevacuate.Fleet, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    from kevacuate.sweeps import dasktask, fleetdask
+
+    sent = []
+    real = fleetdask.files_of
+    monkeypatch.setattr(fleetdask, "files_of", lambda source: sent.append(source.path) or real(source))
+    if not there:
+        monkeypatch.setattr(dasktask, "mark_of", lambda path: "of another recording")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
+        other = kevacuate.fleet(directory, scheduler=cluster.scheduler_address)
+    assert fleet_json(other) == fleet_json(found)
+    assert len(sent) == len(set(sent)) == (0 if there else 13)
+    with pytest.raises(KevacuateError, match="give no workers beside it"):
+        kevacuate.fleet(directory, scheduler="tcp://127.0.0.1:9", workers=2)
+
+
 def test_a_recording_that_kills_its_readers_is_refused(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

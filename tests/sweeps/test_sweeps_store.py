@@ -243,6 +243,19 @@ def test_what_is_no_result_is_left_and_named(tmp_path: Path) -> None:
     assert len(store.digests()) == len(some())
 
 
+def test_what_a_store_keeps_beside_its_results_is_replaced_where_it_is_damaged(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a")
+    for name in (module.EXPERIMENT, module.DEMANDS):
+        os.mkfifo(store.path / name)
+    for _ in range(2):
+        store.keep_experiment("seeds = 1")
+        store.keep_demands({"1": "a.kev"})
+        assert (store.path / module.EXPERIMENT).read_text() == "seeds = 1"
+        assert store.demands() == {"1": "a.kev"}
+        for name in (module.EXPERIMENT, module.DEMANDS):
+            (store.path / name).write_bytes(b"\xff\x00")
+
+
 def test_a_table_is_written_group_by_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GROUP", 2)
     most = 0

@@ -304,9 +304,9 @@ def test_a_demand_that_dask_workers_cannot_read_is_sent(
 
 def test_a_scheduler_that_does_not_answer_is_told(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    from kevacuate.sweeps import daskhands
+    from kevacuate.sweeps import scheduler
 
-    monkeypatch.setattr(daskhands, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 1)
     with pytest.raises(KevacuateError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         kevacuate.sweep(grid, grid.parent / "none.sweep", scheduler="tcp://127.0.0.1:9")
 

@@ -103,6 +103,23 @@ def test_what_is_missing_is_said(tmp_path: Path, text: str, said: str) -> None:
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "line", "said"),
+    [
+        ('[[slab]]\nmemory = "1%"\n[[slab]]\nmemory = "140%"\n', 5, "the parts have"),
+        ('[[slab]]\n[[anonymous]]\nmemory = "40%"\ncpus = "9"\n', 4, "is on the CPUs 9"),
+        ('[[network]]\nrate = "1GiB/s"\nheld = "1h"\n', 3, "the parts have"),
+    ],
+)
+def test_a_part_that_does_not_fit_is_named_with_its_line(
+    tmp_path: Path, more: str, line: int, said: str
+) -> None:
+    (tmp_path / "mine.toml").write_text(f'[machine]\nmemory = "64MiB"\n{more}')
+    with pytest.raises(KevacuateError, match=said) as refused:
+        read_workload(tmp_path / "mine.toml")
+    assert str(refused.value).startswith(f"{tmp_path / 'mine.toml'}, line {line}: ")
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xfe", b"x" * (1 << 20) + b"\n"])
 def test_a_file_that_is_no_description_is_refused(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "x.toml").write_bytes(raw)

@@ -49,6 +49,10 @@ def writable(target: Path | None, *, saves: bool = False) -> None:
         return
     refuse_stdout(target)
     refuse_special(target)
+    if target.is_file():
+        from kevacuate.reports.parts import refuse_part
+
+        refuse_part(target)
     if not target.parent.is_dir():
         raise KevacuateError(f"{target.parent} is not a directory, so {target.name} cannot be written there.")
     if not os.access(target.parent, os.W_OK):

@@ -46,7 +46,11 @@ class StartState:
     def digest(self) -> str:
         """SHA-256 (hex) of machine and state, however it was made: equal for equal content."""
         zones = [zone_to_json(zone) for zone in self.state.zones]
-        body = json.dumps({"machine": self.machine.to_json(), "zones": zones}, sort_keys=True, default=list)
+        body = json.dumps(
+            {"machine": self.machine.to_json(), "zones": zones, "due": self.state.due},
+            sort_keys=True,
+            default=list,
+        )
         digest = hashlib.sha256(body.encode())
         for name in TABLES:
             for column in getattr(self.state, name):

@@ -98,6 +98,10 @@ UNCLEAR = np.uint64(1 << 63)
 The kernel uses no bit above 41 (include/linux/kernel-page-flags.h)."""
 
 
+PINNED, BUSY = np.uint64(1 << 62), np.uint64(1 << 61)
+"""In ``page_flags`` of a state that is a model's: the folio is pinned, or busy."""
+
+
 @dataclass(frozen=True)
 class Guesses:
     """How much of a state is guessed that a stock kernel's /proc and events gave (not a dump)."""
@@ -153,6 +157,9 @@ class AllocatorState:
     """How much is guessed; None for a dump, and for recordings of before this was kept (then ``approximate`` tells)."""
     skip_known: bool = True
     """Whether compaction's skip bits were recorded; if not, ``blocks.skip`` is all False and means nothing."""
+    due: dict[str, int] = field(default_factory=dict)
+    """Of a state that is a model's: when the background works next, ns behind it: ``vmstatN`` of CPU N, ``kcompactdN`` of node N.
+    Empty of a kernel's: then replays begin as after boot. Where it is not, ``page_flags`` say who is pinned or busy."""
 
     def __repr__(self) -> str:
         """Which it is, when, and how large."""

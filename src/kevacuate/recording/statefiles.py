@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class _Body:
     approximate: tuple[str, ...] = ()
     guesses: Guesses | None = None
     skip_known: bool | None = None
+    due: dict[str, int] = field(default_factory=dict)
 
 
 _SCALARS = ("tag", "ts", "ts_begin", "cpu", "ordinal", "interleaved", "label")
@@ -71,6 +72,8 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     if state.guesses is not None:
         body["guesses"] = asdict(state.guesses)
     body["skip_known"] = state.skip_known
+    if state.due:
+        body["due"] = state.due
     parquet.write_json(directory / "state.json", body)
     for name in TABLES:
         parquet.write_table(directory / f"{name}.parquet", getattr(state, name)._asdict())

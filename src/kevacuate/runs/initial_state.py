@@ -307,6 +307,7 @@ def initial_state(
     load_regions(state)
     setup_marks(state, config, machine, whole, settings)
     entry.late_initcall(state, 1)
+    load_due(state, recorded)
     _draw_phases(state, options.seed)
     return with_hooks(state, policy.hooks, policy.hook_knobs)
 
@@ -329,6 +330,16 @@ def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> n
     ):
         attr |= np.where(flag(own, bit), name, 0)
     return attr & np.where(attr & k.ATTR_MLOCKED, ~k.ATTR_ACTIVE, -1)
+
+
+def load_due(state: State, recorded: AllocatorState) -> None:
+    """When the background works next, where the state says so; no kcompactd then that it does not name is due."""
+    if not recorded.due:
+        return
+    for number, cpu in enumerate(state.view.cpu):
+        cpu.vmstat_due = recorded.due.get(f"vmstat{number}", cpu.vmstat_due)
+    for number, node in enumerate(state.view.node):
+        node.kcompactd_due = recorded.due.get(f"kcompactd{number}", k.NEVER)
 
 
 def _draw_phases(state: State, seed: int) -> None:

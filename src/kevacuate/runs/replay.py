@@ -384,6 +384,11 @@ def demand_while_compiling(
     return demand
 
 
+def loop_is_kept() -> bool:
+    """Whether the machine code of the replay's loop is on the disk, so that a replay does not begin with compiling it."""
+    return is_kept(replay_rows) and is_kept(check_rows)
+
+
 def replay(
     recording: Replayable,
     policy: str | Policy = BASELINE,

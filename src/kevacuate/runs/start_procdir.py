@@ -30,6 +30,7 @@ from kevacuate.recording.opener import open_any
 from kevacuate.recording.possible import MOST_PAGES
 from kevacuate.recording.snapshot import Snapshot, snapshot_from_texts
 from kevacuate.recording.startstate import PageSnapshot, StateFacts, build_state
+from kevacuate.recording.state import BUSY, PINNED, UNCLEAR
 
 SUFFIX = ".proc"
 TEXTS = ("zoneinfo", "buddyinfo", "pagetypeinfo", "vmstat", "meminfo", "version")
@@ -37,6 +38,8 @@ _RELEASE = re.compile(r"^Linux version (\S+)")
 _STEP = 1 << 24
 BEYOND = 1 << 18
 """Pages that a zone may span beyond the end of kpageflags: a GiB, which a hole at its end may be, and no more than it has."""
+SHOWN = ~(PINNED | BUSY | UNCLEAR)
+"""The bits of page flags that a kernel has."""
 _PCP_FIELDS = ("count", "high", "batch", "high_min", "high_max")
 
 
@@ -218,7 +221,7 @@ def write_procdir(start: StartState, target: Path) -> int:
         atomic_write.claim(target, own, directory=True)
         for name, lines in _texts(start):
             (own / name).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-        flags.astype("<u8").tofile(own / "kpageflags")
+        (flags & SHOWN).astype("<u8").tofile(own / "kpageflags")
         atomic_write.put(own, target)
     except OSError as error:
         raise atomic_write.not_written(target, error) from None

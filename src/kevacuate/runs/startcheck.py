@@ -16,6 +16,9 @@ from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import AllocatorState, StartObjects
 from kevacuate.recording.statefiles import outside
 
+MOST_DUE_NS = 1 << 42
+"""Background work comes again within so many ns of a state, more than an hour."""
+
 Columns = npt.NDArray[np.generic]
 
 
@@ -61,6 +64,8 @@ def _problems(
     yield outside(state.pcp_pages.pindex, 0, lists - 1), "pages on a per-CPU list that does not exist"
     order = pcp_order(state.pcp_pages.pindex, config.hpage_pmd_order)
     yield _misplaced(config, state.pcp_pages.pfn, order), "per-CPU pages outside their zone or not aligned"
+    due = np.array([*state.due.values(), 0])
+    yield outside(due, 0, MOST_DUE_NS), "background work that is overdue or hours away"
     yield outside(start.order, 0, most), "objects of an order that the machine does not have"
     yield _misplaced(config, start.pfn, start.order), "objects outside their zone or not aligned"
 

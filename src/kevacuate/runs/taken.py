@@ -2,8 +2,8 @@
 """The model's state as a recorded kernel's is described: what a replay can begin from.
 
 Kept are free lists and per-CPU lists in order, pageblocks with their skip bits, marks, compaction's cached positions, and of
-every page what /proc/kpageflags would show. Not kept: which folios are pinned or busy (drawn anew where the state is loaded),
-the order of LRU lists, when the background works next, and what waits to be evacuated.
+every page what /proc/kpageflags would show, with who is pinned or busy; and when the vmstat workers and kcompactd work next. Not
+kept: the order of LRU lists, what is swapped out, what kswapd is at, and what waits to be evacuated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kevacuate.mm.read_state import (
     read_used,
 )
 from kevacuate.recording import AllocatorState
-from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages, ZoneState
+from kevacuate.recording.state import BUSY, PINNED, Blocks, FreePages, PcpFields, PcpPages, ZoneState
 from kevacuate.runs.replay import Replay
 
 Words = npt.NDArray[np.uint64]
@@ -51,8 +51,10 @@ _SHOWN = (
     (k.ATTR_ACTIVE, _bits(pf.KPF_ACTIVE)),
     (k.ATTR_REFERENCED, _bits(pf.KPF_REFERENCED)),
     (k.ATTR_MLOCKED, _bits(pf.KPF_UNEVICTABLE, pf.KPF_MLOCKED)),
+    (k.ATTR_PINNED, PINNED),
+    (k.ATTR_BUSY, BUSY),
 )
-"""Attributes of a folio on an LRU list, and the flags that show them."""
+"""Attributes of a folio on an LRU list, and the flags that show them; the last two are no kernel's."""
 
 
 def folio_flags(attr: npt.NDArray[np.int64]) -> Words:
@@ -161,8 +163,18 @@ def come_to_rest(replay: Replay, t: int) -> int:
     return t
 
 
-def state_of(replay: Replay, before: AllocatorState) -> AllocatorState:
-    """What the model has now; *before* is the state that its replay began from."""
+def due_from(replay: Replay, t: int) -> dict[str, int]:
+    """When the background works next, ns behind *t*: :attr:`AllocatorState.due`."""
+    view = replay.state.view
+    due = {f"vmstat{number}": max(cpu.vmstat_due - t, 0) for number, cpu in enumerate(view.cpu)}
+    for number, node in enumerate(view.node):
+        if node.kcompactd_due < k.NEVER:
+            due[f"kcompactd{number}"] = max(node.kcompactd_due - t, 0)
+    return due
+
+
+def state_of(replay: Replay, before: AllocatorState, t: int = 0) -> AllocatorState:
+    """What the model has now, at *t* ns; *before* is the state that its replay began from."""
     state, view = replay.state, replay.state.view
     by_start = {zone.zone_start_pfn: z for z, zone in enumerate(view.zone)}
     number = [by_start[zone.start_pfn] for zone in before.zones]
@@ -191,6 +203,7 @@ def state_of(replay: Replay, before: AllocatorState) -> AllocatorState:
         ),
         page_flags=_page_flags(replay, before, free),
         page_count=None,
+        due=due_from(replay, t),
     )
 
 
@@ -208,7 +221,7 @@ def taken(replay: Replay, t: int, made: tuple[dict[str, Any], ...] = ()) -> Star
         "loop": replay.loop.name,
         "at_ns": at,
     }
-    state = state_of(replay, recording.start)
+    state = state_of(replay, recording.start, at)
     managed = {zone.start_pfn: zone.managed for zone in state.zones}
     zones = tuple(
         replace(zone, managed=managed.get(zone.start_pfn, zone.managed)) for zone in recording.machine.zones

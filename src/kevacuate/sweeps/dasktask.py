@@ -7,6 +7,7 @@ kept until the process ends; its digest is checked like that of any other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Mapping
@@ -18,6 +19,11 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.sweeps.bench import Absent, Bench, Unable
 from kevacuate.sweeps.cells import Cell, canonical, model_version
+from kevacuate.sweeps.fleetworker import one_sheet
+
+OTHER_VERSION = (
+    "A Dask worker has another version of the model than this command: install the same kevacuate."
+)
 
 _here = threading.local()
 _sent: dict[str, TemporaryDirectory[str]] = {}
@@ -32,6 +38,22 @@ def _bench() -> Bench:
     return bench
 
 
+def _unpack(files: Mapping[str, bytes], directory: str) -> None:
+    """Write what was sent into a directory.
+
+    Raises
+    ------
+    KevacuateError
+        A name leads out of it.
+    """
+    for name, data in files.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise KevacuateError(f"{name!r} was sent and leads out of its directory.")
+        place = Path(directory, name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+
+
 def _received(key: str, files: Mapping[str, bytes]) -> Path:
     """The directory in which what was sent under a key is kept.
 
@@ -43,12 +65,7 @@ def _received(key: str, files: Mapping[str, bytes]) -> Path:
     with _receiving:
         if key not in _sent:
             made = TemporaryDirectory(prefix="kevacuate-sent-")
-            for name, data in files.items():
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                    raise KevacuateError(f"{name!r} was sent and leads out of its directory.")
-                place = Path(made.name, name)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(data)
+            _unpack(files, made.name)
             _sent[key] = made
         return Path(_sent[key].name)
 
@@ -75,8 +92,7 @@ def replay_run(order: str, demand: Mapping[str, bytes] | None = None) -> str:
     values = json.loads(order)
     cells = [Cell.of_json(one) for one in values["cells"]]
     if values["model"] != model_version():
-        why = "A Dask worker has another version of the model than this command: install the same kevacuate."
-        return canonical([{"cell": digest, "unable": why} for digest in values["told"]])
+        return canonical([{"cell": digest, "unable": OTHER_VERSION} for digest in values["told"]])
     said: list[dict[str, Any]] = []
     for cell in cells:
         said.append(_one(_with_policy(cell, values["policies"].get(cell.code)), demand))
@@ -104,3 +120,35 @@ def _one_sent(cell: Cell) -> dict[str, Any]:
     except (Unable, KevacuateError) as error:
         return {"cell": cell.digest, "unable": str(error)}
     return {"result": done.result, "made": done.made}
+
+
+def mark_of(path: Path) -> str:
+    """Hash (hex) of the file that names a recording's other files and their digests; empty of one without."""
+    about = path / "machine.json"
+    return hashlib.sha256(about.read_bytes()).hexdigest() if about.is_file() else ""
+
+
+def triage_run(order: str, sent: Mapping[str, Mapping[str, bytes]] | None = None) -> str:
+    """Triage recordings: JSON of a list with ``sheet`` or ``refused`` of each, or ``absent`` where it is not here.
+
+    Parameters
+    ----------
+    order : str
+        JSON of ``model`` and ``recordings``, each a path and its :func:`mark_of`.
+    sent : mapping of str to mapping of str to bytes, optional
+        Path to the recording's files, of those that this machine cannot read by their paths.
+    """
+    values = json.loads(order)
+    if values["model"] != model_version():
+        return canonical([{"refused": OTHER_VERSION} for _ in values["recordings"]])
+    said: list[dict[str, Any]] = []
+    for path, mark in values["recordings"]:
+        if sent is not None:
+            with TemporaryDirectory(prefix="kevacuate-sent-") as place:
+                _unpack(sent[path], place)
+                said.append(one_sheet(str(Path(place, Path(path).name)), path))
+        elif not Path(path).is_dir() or mark_of(Path(path)) != mark:
+            said.append({"absent": True})
+        else:
+            said.append(one_sheet(path))
+    return canonical(said)

@@ -119,6 +119,7 @@ def fleet(
     recordings: str | Path | Sequence[str | Path],
     *,
     workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Fleet:
     """Triage many machines' recordings side by side; light recordings (``kevacuate record --light``) are enough.
@@ -129,6 +130,8 @@ def fleet(
         Directories that hold recordings, however deep, recordings themselves, or globs.
     workers : int, optional
         Processes at once. Default: one a core that this process may use.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers triage in place of processes of this machine.
     progress : callable, optional
         Called with (recordings done, recordings in all).
 
@@ -140,7 +143,7 @@ def fleet(
     Raises
     ------
     KevacuateError
-        There is no recording, or none can be triaged.
+        There is no recording, none can be triaged, or the scheduler cannot be reached.
 
     Examples
     --------
@@ -150,9 +153,17 @@ def fleet(
     (['my-server.kev', 'one-cpu.kev'], 1)
     """
     given = [recordings] if isinstance(recordings, str | Path) else list(recordings)
+    if scheduler is not None and workers is not None:
+        raise KevacuateError("A scheduler has workers of its own: give no workers beside it.")
     most = whole_number("workers", len(os.sched_getaffinity(0)) if workers is None else workers, 1)
+    told = progress or (lambda done, total: None)
     paths, unread = recordings_of(given)
-    said = _triaged(paths, min(most, len(paths)), progress or (lambda done, total: None))
+    if scheduler is None:
+        said = _triaged(paths, min(most, len(paths)), told)
+    else:
+        from kevacuate.sweeps.fleetdask import triaged_by_dask
+
+        said = triaged_by_dask(paths, scheduler, AHEAD, told)
     whole = {path: os.path.abspath(path) for path in (*paths, *unread)}
     root = os.path.commonpath([os.path.dirname(place) for place in whole.values()])
     names = {path: os.path.relpath(place, root) for path, place in whole.items()}

@@ -14,12 +14,13 @@ from kevacuate.sweeps.processes import Lines
 from kevacuate.sweeps.sheets import sheet_of
 
 
-def one(path: str) -> dict[str, Any]:
-    """The sheet of a recording."""
+def one_sheet(path: str, named: str = "") -> dict[str, Any]:
+    """The sheet of a recording, which is named by *named* where it lies elsewhere."""
     try:
-        return {"path": path, "sheet": sheet_of(triage_recording(Recording.open(path)))}
+        return {"sheet": sheet_of(triage_recording(Recording.open(path)))}
     except (KevacuateError, OSError, MemoryError) as error:
-        return {"path": path, "refused": str(error) or type(error).__name__}
+        said = str(error) or type(error).__name__
+        return {"refused": said.replace(path, named or path)}
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     lines = Lines()
     for told in lines.told():
         for path in told["paths"]:
-            lines.say(**one(path))
+            lines.say(**one_sheet(path))
 
 
 if __name__ == "__main__":

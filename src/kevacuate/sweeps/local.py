@@ -2,7 +2,8 @@
 """Processes of this machine as a sweep's hands.
 
 A worker is a process of its own (:mod:`.worker`), so that one that is killed costs the cell it was at, which another replays.
-The first worker's first cell is replayed alone: what it compiles is then on the disk for all. Cells are handed out in short
+Where the model is to be compiled, the first worker's first cell is replayed alone: what it compiles is then on the disk for all.
+Cells are handed out in short
 runs of one demand and seed, in order, one run ahead of what a worker is at.
 """
 
@@ -139,7 +140,7 @@ class LocalHands:
         selector.register(worker.out, selectors.EVENT_READ, worker)
 
     def _hand_out(self) -> None:
-        """Give every worker a run ahead; before the first cell is done, one worker alone has work."""
+        """Give every worker a run ahead; one alone has work until the model is compiled."""
         able = [worker for worker in self._workers if not worker.dismissed]
         for worker in able if self._warm else able[:1]:
             while self._waiting and len(worker.todo) <= 1:
@@ -155,6 +156,8 @@ class LocalHands:
         for values in said or ():
             if "compiling" in values:
                 self._pace.compiles()
+            elif "kept" in values:
+                self._warm = True
             else:
                 self._count(worker, values)
         if said is not None:

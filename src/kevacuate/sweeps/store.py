@@ -52,6 +52,9 @@ together copies a row a few times at most."""
 GROUP = 4_096
 """Rows that are in memory at once while a table is written: its row groups."""
 
+MOST_DEMANDS = 1 << 28
+"""Bytes of the file that says where the demands lie."""
+
 STALE_SECONDS = 3600.0
 """A file that was being written so long ago is a killed process's."""
 
@@ -61,6 +64,14 @@ _CHECKSUM = 64
 def default_store(experiment: Path) -> Path:
     """Where a sweep is kept unless said: beside its experiment, with the suffix ``.sweep``."""
     return experiment.with_suffix(".sweep")
+
+
+def store_of(file: Path) -> Path | None:
+    """The store that a file is a part of; None if there is none."""
+    parts = (RESULTS, MADE_BY, EXPERIMENT, DEMANDS, UNABLE, ABOUT, LOCK)
+    place = file.parent if file.name in parts else file.parent.parent
+    whole = (place / ABOUT).is_file() and (file.name in parts or file.parent.name == CELLS)
+    return place if whole else None
 
 
 class Store:
@@ -111,8 +122,9 @@ class Store:
 
     def keep_experiment(self, text: str) -> None:
         """Keep the experiment's text beside the results."""
-        if (self.path / EXPERIMENT).exists() and (self.path / EXPERIMENT).read_text() == text:
-            return
+        with suppress(OSError):
+            if small_file(self.path / EXPERIMENT) == text.encode():
+                return
         _put(self.path / EXPERIMENT, text.encode())
 
     def keep_demands(self, paths: Mapping[str, str]) -> None:
@@ -129,7 +141,7 @@ class Store:
     def demands(self) -> dict[str, str]:
         """Digest of a demand to where it lay when it was swept last."""
         with suppress(OSError):
-            told = _json((self.path / DEMANDS).read_bytes())
+            told = _json(small_file(self.path / DEMANDS, MOST_DEMANDS))
             return {digest: path for digest, path in told.items() if isinstance(path, str)}
         return {}
 

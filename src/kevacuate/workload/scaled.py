@@ -244,7 +244,7 @@ def scaled(start: StartState, memory: int, cpus: int | None = None) -> StartStat
     flags = None if before.page_flags is None else _flags(before.page_flags, tiles, pages)
     zones = _zones(boot, free, blocks, np.zeros(pages, np.bool_) if flags is None else absent_pages(flags))
     made = replace(
-        before, zones=zones, free=free, blocks=blocks, pcp_pages=pcp_pages, page_flags=flags, page_count=None,
+        before, zones=zones, free=free, blocks=blocks, pcp_pages=pcp_pages, page_flags=flags, page_count=None, due={},
         pcp=_fields(boot.pcp, pcp_pages, old.hugepage_order),
     )  # fmt: skip
     extra = {name: value for name, value in machine.extra.items() if name != "generated"}

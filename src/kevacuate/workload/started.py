@@ -36,6 +36,7 @@ from kevacuate.recording import (
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.snapshot import Snapshot
+from kevacuate.recording.state import BUSY, PINNED
 from kevacuate.workload.stream import once
 
 OF_OBJECTS = np.isin(
@@ -220,9 +221,13 @@ def machine_of(demand: Machine, start: Machine, named: dict[str, str]) -> Machin
 
 
 def objects_of(start: StartState, demand: Demand) -> StartObjects:
-    """The start state's folios that can move, what page flags do not show drawn as the demand's are."""
+    """The start state's folios that can move; who is pinned or busy is drawn as the demand's are, unless the state says so."""
     used = pages_in_use(start.state, start.machine.hugepage_order)
-    found = start_objects(start.state, used)
+    found, flags = start_objects(start.state, used), start.state.page_flags
+    if any(step.get("step") == "replayed" for step in start.made) and flags is not None:
+        own = flags[found.pfn]
+        attr = np.where(own & PINNED, PageAttr.PINNED, 0) | np.where(own & BUSY, PageAttr.BUSY, 0)
+        return found._replace(attr=found.attr | attr.astype(np.uint8))
     return found._replace(attr=draw_start(found.attr, demand.kinds))
 
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kevacuate.errors import KevacuateError, failing, named_file, small_file
 from kevacuate.workload.describe import PARTS, Described, GiganticPages, Machine, PartOf, Rhythm, Workload
+from kevacuate.workload.machine import memory_pages
 from kevacuate.workload.named import PREFIX, path_of
+from kevacuate.workload.plan import LAY_OUT, Plan
 
 SINGLE: dict[str, type[Described]] = {"machine": Machine, "rhythm": Rhythm, "gigantic_pages": GiganticPages}
 """Tables of which there is one at most."""
@@ -116,7 +119,19 @@ class _Reader:
         }
         top = {name: value for name, value in given.items() if name in keys}
         top.setdefault("name", self.path.stem)
-        return self.table(Workload, top, parts=tuple(self.parts(given)), **single)
+        found = self.table(Workload, top, parts=tuple(self.parts(given)), **single)
+        self.fits(found)
+        return found
+
+    def fits(self, workload: Workload) -> None:
+        """See that the parts fit the machine, one after the other: the first that does not is named with its line."""
+        plan, seen = Plan(workload, memory_pages(workload.machine)), Counter[str]()
+        for part in workload.parts:
+            try:
+                LAY_OUT[type(part)](plan, part)
+            except KevacuateError as error:
+                raise self.wrong(self.lines.of(part.TABLE, seen[part.TABLE]), str(error)) from None
+            seen[part.TABLE] += 1
 
 
 def read_workload(path: str | Path) -> Workload:
