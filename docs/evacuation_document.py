@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from fidelity_document import markdown
 
 from kevacuate.measure.ablated import Ablated, AblatedRow, Ablation
+from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.intervals import POWER
 from kevacuate.measure.permutation import LEVEL
 from kevacuate.measure.trustrecord import record
@@ -19,8 +20,12 @@ from kevacuate.reports.ablation import (
     ablation_lines,
     ablation_table,
     ablation_title,
+    change_cell,
     reproduced_by,
     wrapped,
+)
+from kevacuate.reports.ablation import (
+    HEADS as SHORT,
 )
 from kevacuate.reports.comparison.group_rows import change, mean_text, p_words
 
@@ -61,11 +66,13 @@ What booted kernels say without a model is [another page](kernels.md).
 """
 
 
-def evacuation_document(ablations: Sequence[Ablation]) -> str:
-    """The page, of these ablations in this order."""
+def evacuation_document(ablations: Sequence[Ablation], others: Sequence[Ablation] = ()) -> str:
+    """The page, of these ablations in this order; of *others* only what they have in common with these."""
     parts = [INTRODUCTION, "## In short\n"]
     parts += ["\n".join(f"* {line}" for line in in_short(ablations)) + "\n"]
     parts += [worth(ablations)]
+    if others:
+        parts.append(elsewhere([one for one in ablations if one.base == others[0].base], others))
     for number, ablation in enumerate(ablations):
         if number == 0 or ablations[number - 1].recording["name"] != ablation.recording["name"]:
             parts.append(f"## {ablation.recording['name']}\n")
@@ -97,6 +104,69 @@ def worth(ablations: Sequence[Ablation]) -> str:
         "That was in closed loop. No booted kernel was held against an open loop, nor a variant but `skip-hint=ignore`.\n\n"
         + "\n".join(markdown(lines[0], lines[1:]))
         + "\n"
+    )
+
+
+def marks(ablation: Ablation) -> dict[tuple[str, str], AblatedRow]:
+    """The rows that decide and are told apart, by variant and row."""
+    return {(one.name, row.id): row for one in ablation.variants for row in one.rows if row.judged}
+
+
+def cell(ablation: Ablation, variant: str, row_id: str) -> str:
+    """The change of a variant's row; a dash where the ablation has none."""
+    rows = [row for one in ablation.variants if one.name == variant for row in one.rows if row.id == row_id]
+    return change_cell(rows[0]) if rows else "- "
+
+
+def elsewhere(shown: Sequence[Ablation], others: Sequence[Ablation]) -> str:
+    """Whether what is told apart in the ablations that are shown is so in others of that policy: a table of all such rows."""
+    columns = [*shown, *others]
+    order = list(dict.fromkeys(one.name for ablation in columns for one in ablation.variants))
+    pairs = sorted(
+        {pair for ablation in columns for pair in marks(ablation)},
+        key=lambda pair: (order.index(pair[0]), [*DECIDING].index(pair[1])),
+    )
+    lines = [
+        wrapped(f"{others[0].base}: changes of rows that decide, where any recording tells them apart"),
+        "",
+    ]
+    lines += [
+        f"{at}: {one.recording['name']}, {one.loop} loop, {one.replays} replays of each"
+        for at, one in enumerate(columns, 1)
+    ]
+    lines += ["", f"{'':31}" + "".join(f"{at:>7} " for at in range(1, len(columns) + 1)).rstrip()]
+    for variant, row_id in pairs:
+        cells = "".join(f"{cell(one, variant, row_id):>8}" for one in columns)
+        lines.append(f"{variant:23} {SHORT[row_id]:7}{cells}".rstrip())
+    again = [reproduced_by(one, one.recording["name"]) for one in others]
+    return (
+        "## Do they hold on other recordings?\n\n"
+        + "\n".join(f"* {line}" for line in agreement(shown, others))
+        + "\n\n```text\n"
+        + "\n".join(lines)
+        + "\n```\n\nThe lines that give the other recordings' again:\n\n"
+        + "<!-- needs: minutes recordings -->\n```sh\n"
+        + "\n".join(again)
+        + "\n```\n"
+    )
+
+
+def agreement(shown: Sequence[Ablation], others: Sequence[Ablation]) -> Iterator[str]:
+    """How many of the others have each mark of those that are shown, or the opposite; which marks only others have."""
+    ours = {pair: row.judged for one in shown for pair, row in marks(one).items()}
+    names = {row: label for one in shown for row, (label, _) in one.names.items()}
+    theirs = [{pair: row.judged for pair, row in marks(one).items()} for one in others]
+    for (variant, row_id), judged in ours.items():
+        found = [one[variant, row_id] for one in theirs if (variant, row_id) in one]
+        same = found.count(judged)
+        yield (
+            f"**{variant}** makes *{names[row_id]}* {judged} above. {same} of {len(others)} other recordings show that, "
+            f"and {len(found) - same} the opposite."
+        )
+    new = {pair for one in theirs for pair in one} - set(ours)
+    worse = {pair for one in theirs for pair, judged in one.items() if judged == "worse"} - set(ours)
+    yield (
+        f"Other recordings alone tell {len(new)} more rows of variants apart, {len(worse)} of them as worse on one at least."
     )
 
 

@@ -63,7 +63,6 @@ REQUIRED = (
 REQUIRED_OF_REGIONS = {
     "region tainted": 60,
     "region cleaned": 30,
-    "refill steered": 2,
     "region work": 8,
     "region rests": 6,
     "targeted evacuation": 25,
@@ -77,7 +76,7 @@ REQUIRED_OF_REGIONS = {
     "pass shared": 15,
     "pass reserve": 10,
 }
-"""The least of each that a complete run reaches. Pass 2d and refused tainting are rarer."""
+"""The least of each that a complete run reaches. Pass 2d, refused tainting and steered refills are rarer."""
 
 REQUIRED_OF_ZRAM = {
     "folio swapped": 500,
@@ -228,7 +227,18 @@ REQUIRED_OF_LONG_RUN = {
     "compaction: rest of the block scanned at once": 5,
     "operations": 300_000,
 }
-"""What tests/lockstep_pressure.py goes on for."""
+"""What tests/lockstep_pressure.py goes on for under pressure."""
+
+REQUIRED_OF_LONG_REGIONS = {
+    "operations with regions": 200_000,
+    "operations under passes": 150_000,
+    "operations under passes, with workers": 60_000,
+    "operations under steering": 100_000,
+    **dict.fromkeys(REQUIRED_OF_REGIONS, 500),
+    **dict.fromkeys(("pass 2", "pass 2d", "tainting refused"), 100),
+    **dict.fromkeys(("refill steered", "pass 2b"), 20),
+}
+"""What its run by regions goes on for; what stands last comes seldom."""
 
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",

@@ -178,6 +178,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
         "tests/demand/test_again.py -k turns",
     ),
     ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
+    ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
+     "tests/mm/test_regions.py -k huge"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from doc_blocks import ROOT
-from evacuation_document import HEADS, evacuation_document, rows_in_full
+from evacuation_document import HEADS, agreement, evacuation_document, rows_in_full
 from test_docs_pages import table
 
 import kevacuate
@@ -24,12 +25,18 @@ from kevacuate.runs.replay import demand_while_compiling
 PAGE = ROOT / "docs" / "results" / "evacuation.md"
 SHIPPED = ROOT / "src" / "kevacuate" / "data" / "stock-churn-1g-smp1-s3.kev"
 TEXTS = re.findall(r"```(?:text|sh)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-TABLES = [text for text in TEXTS if not text.startswith("kevacuate ")]
+ELSEWHERE = [text for text in TEXTS if text.startswith(f"{PATCHED}: changes of rows")]
+TABLES = [text for text in TEXTS if not text.startswith("kevacuate ") and text not in ELSEWHERE]
 
 
 def test_there_are_tables_and_each_has_its_line() -> None:
     assert len(TABLES) >= 2
-    assert len(TEXTS) == 2 * len(TABLES)
+    assert len(ELSEWHERE) == 1
+    assert len(TEXTS) == 2 * (len(TABLES) + len(ELSEWHERE))
+
+
+def test_the_table_of_other_recordings_fits_a_mail() -> None:
+    assert all(len(line) <= WIDTH for text in ELSEWHERE for line in text.split("\n"))
 
 
 @pytest.mark.parametrize("text", TABLES)
@@ -99,6 +106,21 @@ def test_rows_that_make_things_worse_stand_in_full() -> None:
     text = evacuation_document([ablation()])
     assert "1 of 1 variants makes a row that decides worse: 1: a thing." in text
     assert "kevacuate ablate some.kev --policy evacuate --repeats 12 --loop closed" in text
+
+
+def test_other_recordings_are_held_against_those_that_are_shown() -> None:
+    shown = ablation()
+    (variant,) = shown.variants
+    mixed, polluted = variant.rows
+    opposite = replace(mixed, mean=5.0, judged="better")
+    other = replace(shown, variants=(replace(variant, rows=(opposite, replace(polluted, judged="worse"))),))
+    assert list(agreement([shown], [shown, other])) == [
+        "**1: a thing** makes *mixed pageblocks* worse above. 1 of 2 other recordings show that, and 1 the opposite.",
+        "Other recordings alone tell 1 more rows of variants apart, 1 of them as worse on one at least.",
+    ]
+    text = evacuation_document([shown], [other])
+    assert re.search(r"\n1: a thing +mixed +\+100%! +-50%\*\n1: a thing +pollut\. +\+100% +\+100%!\n", text)
+    assert "Do they hold" not in evacuation_document([shown])
 
 
 def test_the_page_of_ablation_has_the_variants_as_they_are_declared() -> None:

@@ -23,12 +23,27 @@ from oracle.serialise import serialise
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry, load_state
 from kevacuate.mm.check import PROBLEMS, SUMS, check_state
-from kevacuate.mm.fields import PerCpuPages
+from kevacuate.mm.fields import Config, PerCpuPages
 from kevacuate.mm.layout import log_table
 
 
 class Disagreement(AssertionError):
     """The two models differ; says where."""
+
+
+def kinds_of_regions(cfg: Config) -> list[str]:
+    """What a machine has of regions: nothing where it keeps none."""
+    if not cfg.region_order:
+        return []
+    acts = {
+        "under steering": cfg.region_steer_claims or cfg.region_steer_refills,
+        "under passes": cfg.region_passes,
+        "with workers of regions": cfg.region_worker,
+        "under passes, with workers": cfg.region_passes and cfg.region_worker,
+    }
+    blocks = 1 << (cfg.region_order - cfg.pageblock_order)
+    size = f"with regions of {blocks} pageblocks"
+    return ["with regions", size, *(what for what, does in acts.items() if does)]
 
 
 class Lockstep:
@@ -278,6 +293,8 @@ class Lockstep:
         kernel = self.spec.machine.profile.name
         if kernel != "7.2":
             self.counts.add(f"operations on {kernel}", self.counts.total["operations"])
+        for what in kinds_of_regions(self.fast.view.cfg):
+            self.counts.add(f"operations {what}", self.counts.total["operations"])
         strays = [
             page
             for page in self.oracle.chunks(k.CHUNK_BUDDY)

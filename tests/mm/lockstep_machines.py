@@ -44,6 +44,7 @@ class Theme:
     zone_dma32: bool | None = None  # None: drawn
     regions: bool = False  # regions are kept, most times
     by_regions: bool = False  # and the policy goes by them
+    passes: bool = False  # always, and in passes
     relief: bool = False  # and requests make room in tainted ones
     zram: bool = False  # there is a zram device to swap to, most times
 
@@ -55,6 +56,9 @@ EVACUATING = Theme(
 PRESSED = Theme(
     "pressure", pageblock_orders=(3, 4, 4, 5), nodes=(1, 1, 1, 2), cpus=(1, 2), npages=(256, 640), cma=(False, False, True),
     evacuate=(True, False, False), pools=(3,), initcall=(True,), plain=True, marks="low", compaction=True, open_loop=False,
+)  # fmt: skip
+BY_REGIONS = Theme(
+    "by regions", pageblock_orders=(3, 4), npages=(256, 640), cpus=(1, 2), nodes=(1, 1, 2), regions=True, by_regions=True,
 )  # fmt: skip
 THEMES = {
     theme.name: theme
@@ -162,15 +166,7 @@ THEMES = {
             nodes=(1, 1, 2),
             regions=True,
         ),
-        Theme(
-            "by regions",
-            pageblock_orders=(3, 4),
-            npages=(256, 640),
-            cpus=(1, 2),
-            nodes=(1, 1, 2),
-            regions=True,
-            by_regions=True,
-        ),
+        BY_REGIONS,
         replace(PRESSED, name="by regions, pressure", npages=(256, 448), regions=True, by_regions=True),
         Theme(
             "by regions, relief",
@@ -200,6 +196,18 @@ THEMES = {
         replace(PRESSED, name="pressure, zram", npages=(256, 448), zram=True),
         replace(PRESSED, name="pressure, zram, high marks", marks="high", npages=(256, 448), zram=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
+        replace(BY_REGIONS, name="passes", passes=True),
+        replace(
+            PRESSED, name="passes, pressure", npages=(256, 448), regions=True, by_regions=True, passes=True
+        ),
+        replace(
+            EVACUATING,
+            name="passes, evacuation",
+            npages=(256, 448),
+            regions=True,
+            by_regions=True,
+            passes=True,
+        ),
         replace(EVACUATING, name="regions, evacuation", npages=(256, 448), regions=True),
         replace(
             PRESSED,
@@ -334,14 +342,16 @@ def draw_policy(draw: Draw, theme: Theme, nodes: int, max_page_order: int) -> Ev
 def draw_regions(draw: Draw, theme: Theme, max_page_order: int) -> RegionConfig:
     """Whether regions are kept, and of which size, small ones, so that machines have several; what a policy does by them."""
     orders = (k.REGION_AUTO, max_page_order, max_page_order + 1, max_page_order + 2)
-    order = draw(st.sampled_from(orders if theme.relief else (0, *orders)))
+    order = draw(st.sampled_from(orders if theme.relief or theme.passes else (0, *orders)))
     cuts = draw(st.sampled_from(((25, 50, 75), (25, 50, 75), (0, 100, 100), (10, 20, 90), (50, 50, 50))))
     kept = RegionConfig(order, cuts)
     if not order or not theme.by_regions:
         return kept
     scan = st.sampled_from((0, 1, 8))
-    by_passes = theme.relief or (
-        draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",)
+    by_passes = (
+        theme.relief
+        or theme.passes
+        or (draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",))
     )
     return replace(
         kept,

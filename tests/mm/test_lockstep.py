@@ -60,6 +60,21 @@ PRESSURE_SHARDS = [
     Shard("pressure, zram, high marks", "swap", 3, 600),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
+REGION_SHARDS = [
+    Shard("regions", "mixed", 4, 600),
+    *(Shard("by regions", "mixed", 8, 500, part) for part in range(2)),
+    Shard("by regions", "highatomic", 4, 400),
+    Shard("by regions, pressure", "squeeze", 4, 500),
+    Shard("by regions, pressure", "press", 3, 500),
+    Shard("by regions, relief", "mixed", 5, 500),
+    Shard("by regions, relief under pressure", "falls back late", 4, 500),
+    Shard("regions", "highatomic", 6, 600),
+    Shard("regions", "mixed", 3, 500, 0, "6.1"),
+    Shard("regions, pressure", "squeeze", 3, 600),
+    Shard("regions, pressure", "squeeze folios", 2, 600),
+    Shard("regions, evacuation", "staged", 3, 800),
+]
+"""Machines with regions, most of them under a policy that goes by them. The same script plays them for longer."""
 SHARD_LIST = [
     *(Shard("any", "mixed", 10, 1500, part) for part in range(3)),
     Shard("one zone", "mixed", 10, 1500),
@@ -100,18 +115,7 @@ SHARD_LIST = [
     ),
     Shard("any", "mixed", 3, 700, 0, "6.18"),
     *PRESSURE_SHARDS,
-    Shard("regions", "mixed", 4, 600),
-    *(Shard("by regions", "mixed", 8, 500, part) for part in range(2)),
-    Shard("by regions", "highatomic", 4, 400),
-    Shard("by regions, pressure", "squeeze", 4, 500),
-    Shard("by regions, pressure", "press", 3, 500),
-    Shard("by regions, relief", "mixed", 5, 500),
-    Shard("by regions, relief under pressure", "falls back late", 4, 500),
-    Shard("regions", "highatomic", 6, 600),
-    Shard("regions", "mixed", 3, 500, 0, "6.1"),
-    Shard("regions, pressure", "squeeze", 3, 600),
-    Shard("regions, pressure", "squeeze folios", 2, 600),
-    Shard("regions, evacuation", "staged", 3, 800),
+    *REGION_SHARDS,
 ]
 assert len(SHARD_LIST) == SHARDS
 SETTINGS = settings(phases=(Phase.generate,), suppress_health_check=list(HealthCheck))

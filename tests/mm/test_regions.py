@@ -24,6 +24,7 @@ from kevacuate.mm.layout import (
     StateOptions,
     ZoneConfig,
     build_state,
+    log_table,
 )
 from kevacuate.mm.profile import PROFILES
 from kevacuate.mm.region_count import load_regions
@@ -103,6 +104,25 @@ def test_passes_taint_fewer_regions() -> None:
         churn(state, 1500, 5, lambda held, s=state, n=seen: n.append(kept_regions(s)["tainted"]))  # type: ignore[misc]
         tainted[name] = sum(seen) / len(seen)
     assert tainted["passes"] < tainted["mainline"]
+
+
+def test_a_worker_passes_over_blocks_that_are_one_huge_page() -> None:
+    marks = {"region_start_blocks": 8, "region_stop_blocks": 9, "region_stop_pages": 99}
+    state = booted(replace(PASSES, region_worker=True, **marks))
+    gfp = GFP[k.MIGRATE_MOVABLE]
+    huge = [entry.alloc(state, 0, -1, 4, k.MIGRATE_MOVABLE, gfp, k.ATTR_LRU, obj) for obj in range(70)]
+    freed = sorted(pfn for pfn in huge if 256 <= pfn < 384)[4:6]
+    for pfn in freed:
+        entry.free(state, 0, pfn)
+    entry.drain_all(state)
+    small = {entry.alloc(state, 0, -1, 0, k.MIGRATE_MOVABLE, gfp, k.ATTR_LRU, obj) for obj in range(100, 112)}
+    entry.drain_all(state)
+    assert entry.alloc(state, 0, -1, 0, k.MIGRATE_UNMOVABLE, GFP[0], 0, 120) >> 4 in {
+        pfn >> 4 for pfn in freed
+    }
+    queued = [pfn for _, kind, _, pfn, *_ in log_table(state).tolist() if kind == k.L_EVAC_QUEUED]
+    assert queued
+    assert {pfn >> 4 for pfn in queued} <= {pfn >> 4 for pfn in small}
 
 
 @pytest.mark.parametrize(

@@ -26,20 +26,22 @@ def low(m: Machine, region: Region) -> bool:
 
 
 def place(m: Machine, zone: Zone, pfn: int) -> tuple[RegionWork, Region]:
-    """The work and the present state of the region of `pfn`."""
+    """The work and the present state of the region of `pfn`, or of the part of its block that lies in the zone."""
+    pfn = max(pfn, zone.start_pfn)
     key = zone.number, pfn >> m.config.region_order
-    pfn = max(pfn, zone.start_pfn)  # a block may begin before its zone
     span = next(span for span in spans(m, zone) if span[0] <= pfn < span[1])
     return m.region_work.setdefault(key, RegionWork()), look(m, zone, *span)
 
 
 def next_block(m: Machine, work: RegionWork, region: Region) -> int | None:
-    """The next block with movable pages alone, from the cursor on and around."""
+    """The next block with movable pages alone, but not one huge page, from the cursor on and around."""
     first = region.start // m.block_pages
     order = [*range(work.cursor, region.total), *range(work.cursor)]
     for number in order:
         content = block_content(m, (first + number) * m.block_pages)
-        if content[MOVABLE] and not content[UNMOVABLE] and not content[RECLAIMABLE]:
+        held = m.covering((first + number) * m.block_pages)
+        huge = held is not None and held.size >= m.block_pages
+        if content[MOVABLE] and not content[UNMOVABLE] and not content[RECLAIMABLE] and not huge:
             work.cursor = (number + 1) % region.total
             return int((first + number) * m.block_pages)
     return None

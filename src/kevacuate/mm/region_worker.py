@@ -9,14 +9,15 @@ is nothing to evacuate, or after as many pageblocks as the region has, it is lef
 allocation from a tainted region; pass 3, before it taints another, for all tainted regions of the zone.
 
 Approximate: which pageblock goes first was not seen: by address, from where the last one was, one that holds no unmovable or
-reclaimable page. The evacuation's workers do it (:mod:`.evacuate`), where the series has a work item of its own a region.
+reclaimable page and is not one huge page. The evacuation's workers do it (:mod:`.evacuate`), where the series has a work item of
+its own a region.
 """
 
 from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.buddy import get_pfnblock_migratetype
+from kevacuate.mm.buddy import covering_chunk, get_pfnblock_migratetype
 from kevacuate.mm.evacuate_queue import irq_work_run, queue_pageblock_evacuate
 from kevacuate.mm.fields import Region, View
 from kevacuate.mm.regions import region_list, region_number
@@ -42,10 +43,16 @@ def has_recovered(s: View, region: Region) -> bool:
 
 @part
 def could_empty(s: View, block: int) -> bool:
-    """Whether a pageblock holds movable pages and no others."""
+    """Whether a pageblock holds movable pages and no others, and is not one huge page.
+
+    Isolation passes over folios of a pageblock and more (skip_isolation_on_order, mm/compaction.c:819).
+    """
     content = s.pageblock[block]
     fixed = content.nr_used[k.MIGRATE_UNMOVABLE] + content.nr_used[k.MIGRATE_RECLAIMABLE]
-    return content.nr_used[k.MIGRATE_MOVABLE] > 0 and fixed == 0
+    if content.nr_used[k.MIGRATE_MOVABLE] == 0 or fixed > 0:
+        return False
+    start = block << s.cfg.pageblock_order
+    return s.meta[start] & 15 < s.cfg.pageblock_order and covering_chunk(s, start) < 0
 
 
 @part

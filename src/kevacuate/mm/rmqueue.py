@@ -42,7 +42,9 @@ def rmqueue_not_plain(s: View, z: int, order: int, mt: int, alloc_flags: int, mo
     if pfn >= 0 and s.cfg.region_order:
         note_content(s, pfn, order, mt)
         if s.cfg.region_worker:
+            s.meta[pfn] = k.CHUNK_PCP << 4 | order  # to the worker it is in use, though it is nobody's yet
             wake_region_worker(s, region_number(s, pfn))
+            s.meta[pfn] = 0
         if s.cfg.region_shrink and mt != k.MIGRATE_MOVABLE:
             wake_region_shrinker(s, region_number(s, pfn))
     return pfn, mode

@@ -39,8 +39,8 @@ _NAME, _CELL = 24, 8
 _INDENT = "    "
 
 
-def _cell(row: AblatedRow) -> str:
-    """The change of a row, with its mark."""
+def change_cell(row: AblatedRow) -> str:
+    """The change of a row, with its mark or a space behind it."""
     said = change(row.base, row.mean).replace(" %", "%")
     return said + _MARKS.get(row.judged, " ")
 
@@ -64,7 +64,7 @@ def ablation_table(ablation: Ablation) -> str:
         f"{'standard deviation':{_NAME}}{spreads}",
     ]
     for one in ablation.variants:
-        cells = {row.id: _cell(row) for row in one.rows}
+        cells = {row.id: change_cell(row) for row in one.rows}
         name = visible(one.name)
         name = name if len(name) < _NAME else f"{name[: _NAME - 2]}~"
         lines.append(f"{name:{_NAME}}" + "".join(f"{cells[row_id]:>{_CELL}}" for row_id in shown))
