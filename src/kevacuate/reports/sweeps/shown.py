@@ -54,7 +54,8 @@ def context_table(shown: Shown, context: Context) -> Table:
     rows = [row for row in DECIDING if any(row == one.id for s in context.settings for one in s.tried.rows)]
     heads = ["setting", "the model says", *(HEADS[row] for row in rows), "paid", "benefit", "cost", "front"]
     numbers = [*(HEADS[row] for row in rows), "benefit", "cost"]
-    title = f"{context.name}: {len(context.settings) - 1:,} settings against {context.base}"
+    others = len(context.settings) - 1
+    title = f"{context.name}: {others:,} setting{'' if others == 1 else 's'} against {context.base}"
     table = plain_table(title, heads, numbers, whole=numbers)
     told = told_apart(shown, context)
     for one, alike in told[:MOST_SHOWN]:
