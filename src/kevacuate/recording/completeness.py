@@ -23,5 +23,5 @@ def refuse_losses(recording: Recording, so: str = "its demand is incomplete") ->
         where = ", ".join(f"{loss.lost.number} on CPU {loss.cpu}" for loss in recording.losses if loss.any)
         raise KevacuateError(
             f"{recording.path} lost events ({where}), so {so}: record again with larger buffers. With --despite-losses, "
-            "`kevacuate compare`, replay, report, plot, tune, ablate, explain and verify use it all the same."
+            "`kevacuate compare`, replay, report, plot, tune, ablate, start, explain and verify use it all the same."
         )
