@@ -43,13 +43,18 @@ def test_a_start_state_is_made_scaled_and_begun_from(described: Path, tmp_path: 
     shown = json.loads(call("replay", described, "--start", large, "--json").stdout)
     assert shown["provenance"]["start"] == {"file": "large.kev", "digest": about["digest"]}
     compared = call("compare", described, "--start", large, "--repeats", "2", "--json")
-    assert "It begins from the start state large.kev" in json.loads(compared.stdout)["recording"]["verdict"]
+    told = json.loads(compared.stdout)
+    assert "A replay begins from the start state large.kev" in told["recording"]["verdict"]
+    assert told["conclusion"][-1]["text"].startswith("A replay begins from the start state large.kev, ")
+    assert "begun from large.kev" in call("replay", described, "--start", large).stdout
+    assert "It is a start state: compare --start" in call("info", large).stdout
 
 
 def test_start_refuses_in_one_sentence(described: Path, tmp_path: Path) -> None:
     used = tmp_path / "used.kev"
     assert "is not a time" in call("start", described, "--at", "soon", "-o", used).stderr
     assert "under a policy: name it" in refusal("start", described, "--at", "1s", "-o", used)
+    assert "says no form" in refusal("start", described, "--policy", "mainline", "-o", ".")
     assert "such as 16GiB" in refusal("start", described, "--memory", "much", "-o", used)
     assert not used.exists()
     assert call("start", described, "--policy", "mainline", "-o", used).returncode == 0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import struct
 from dataclasses import replace
@@ -20,6 +21,7 @@ from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.kernel.pageflags import KPF_COMPOUND_HEAD, absent_pages, flag, movable_pages
 from kevacuate.mm.check import check
 from kevacuate.recording.llfreetrace import Entries, read_trace, write_trace
+from kevacuate.runs import start_procdir
 from kevacuate.runs.start import start_state
 from kevacuate.runs.start_forms import save_start
 from kevacuate.workload import describe as ds
@@ -170,6 +172,14 @@ def test_what_a_form_cannot_hold_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_trace_is_one_sentence(tmp_path: Path) -> None:
     where, _ = save_start(used(), tmp_path / "used.llfree")
     data = bytearray(where.read_bytes())
+    head = struct.pack("<III", 0, 1, 1 << 20).ljust(4096, b"\0")
+    for content, said in (
+        (head, "has no entries"),
+        (head[:8] + struct.pack("<I", 40) + head[12:], "has no entries"),
+    ):
+        where.write_bytes(content)
+        with pytest.raises(KevacuateError, match=said):
+            start_state(where)
     for length in (0, 100, 4096 + 10, len(data) - 4096):
         where.write_bytes(data[:length])
         with pytest.raises(KevacuateError, match="no trace of LLFree's"):
@@ -224,3 +234,62 @@ def test_damaged_copies_are_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(KevacuateError, match=said):
             start_state(broken)
         shutil.rmtree(broken)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("zoneinfo", r"managed .*", "managed 5", "is corrupted: node 0 "),
+        ("zoneinfo", r"cpu: 0", "cpu: 99999999", "names CPU 99,999,999, and the model takes 1,024 CPUs"),
+        ("pagetypeinfo", r"order: 9", "order: 60", "pageblocks of order 60"),
+    ],
+)
+def test_copies_that_cannot_be_are_one_sentence(
+    name: str, old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    where, _ = save_start(used(), tmp_path / "used.proc")
+    text = (where / name).read_text()
+    (where / name).write_text(re.sub(old, new, text, count=1))
+    with pytest.raises(KevacuateError, match=said):
+        start_state(where)
+
+
+def test_page_flags_that_lack_present_pages_or_are_none_are_refused(tmp_path: Path) -> None:
+    where, _ = save_start(used(), tmp_path / "used.proc")
+    data = (where / "kpageflags").read_bytes()
+    (where / "kpageflags").write_bytes(data[: len(data) // 16 * 15 // 4096 * 4096])
+    with pytest.raises(KevacuateError, match="is truncated"):
+        start_state(where)
+    (where / "kpageflags").write_bytes(data[:-1] + b"\x40")
+    with pytest.raises(KevacuateError, match="flags that no kernel has"):
+        start_state(where)
+
+
+@pytest.mark.parametrize("suffix", [".kev", ".llfree", ".proc"])
+def test_a_link_to_nowhere_is_no_free_name(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / f"used{suffix}").symlink_to("nowhere")
+    with pytest.raises(KevacuateError, match="exists already"):
+        save_start(used(), tmp_path / f"used{suffix}")
+    assert [path.name for path in tmp_path.iterdir()] == [f"used{suffix}"]
+
+
+def test_a_folder_whose_name_is_taken_meanwhile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = start_procdir._texts
+
+    def slow(start: StartState) -> object:
+        (tmp_path / "used.proc").mkdir(exist_ok=True)
+        return texts(start)
+
+    monkeypatch.setattr(start_procdir, "_texts", slow)
+    where, _ = save_start(used(), tmp_path / "used.proc")
+    assert where == tmp_path / "used-2.proc"
+    assert (where / "zoneinfo").is_file()
+
+
+@pytest.mark.parametrize("suffix", [".llfree", ".proc"])
+def test_a_form_of_another_tool_is_no_file_to_begin_from(suffix: str, tmp_path: Path) -> None:
+    where, _ = save_start(used(), tmp_path / f"used{suffix}")
+    with pytest.raises(KevacuateError, match=r"make it one by `kevacuate start .* -o NAME\.kev`"):
+        kevacuate.open(SMALL, start=where)

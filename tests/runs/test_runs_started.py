@@ -253,6 +253,11 @@ def test_a_demand_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         match=r"The demand has up to \d+ MiB at once, and its start state has room for \d+ MiB",
     ):
         kevacuate.replay(kevacuate.open(much, start=start))
+    closed = ReplayOptions(loop="closed")
+    kevacuate.replay(kevacuate.open(much, start=start), policy="mainline,zram=2G", options=closed)
+    kept = used().save(tmp_path / "kept.kev")
+    with pytest.raises(KevacuateError, match=r"kept\.kev is a start state, and has no demand"):
+        kevacuate.replay(kept)
     many = workload(ds.Slab(memory="1MiB"), cpus=3, duration="1s")
     with pytest.raises(
         KevacuateError, match="runs on 3 CPUs, and the start state start is of a machine with 2"
@@ -277,7 +282,9 @@ def test_a_demand_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         ({"state": "nowhere"}, "has no state 'nowhere'; its states are: start"),
         ({"memory": "half"}, "give a size such as 16GiB"),
         ({"memory": "50%"}, "give a size such as 16GiB"),
-        ({"memory": "4MiB"}, "machine.memory"),
+        ({"memory": "4MiB"}, "^memory cannot be 4,194,304 bytes on one node: give 32MiB to 2TiB"),
+        ({"memory": "8KiB"}, "^memory cannot be 8,192 bytes on one node"),
+        ({"tolerance": 0.5}, "A tolerance is of memory that is aged"),
         ({"cpus": 0}, "cpus cannot be 0"),
     ],
 )

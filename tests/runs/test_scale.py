@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -136,9 +137,12 @@ def test_tighter_is_a_share_of_the_working_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("tight", "said"), [(100, "is more memory than there is"), (0.5, "cannot be made")])
 def test_no_more_memory_than_is_free_can_be_taken(tight: float, said: str, tmp_path: Path) -> None:
-    with pytest.raises(KevacuateError, match=said):
+    with pytest.raises(KevacuateError, match=said) as refused:
         kevacuate.scale(SOURCE, tmp_path / "no.kev", tight=tight)
     assert list(tmp_path.iterdir()) == []
+    advised = re.search(r"Give at (?:least|most) ([0-9.]+)\.$", str(refused.value))
+    assert advised
+    kevacuate.scale(SOURCE, tmp_path / "advised.kev", tight=float(advised[1]))
 
 
 @pytest.mark.parametrize(

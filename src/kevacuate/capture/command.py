@@ -48,7 +48,7 @@ def check_asked(options: RecordOptions) -> None:
         The target exists already, or there is no such program.
 
     """
-    if options.target.exists():
+    if os.path.lexists(options.target):
         raise KevacuateError(f"{options.target} exists already: remove it or choose another name with -o.")
     command = options.command
     if command and shutil.which(command[0]) is None:

@@ -97,7 +97,7 @@ def command(
     with progress_bar() as progress:
         made = kevacuate.start_state(
             recording, state=state, policy=policy, at=at, aged=aged, tolerance=tolerance, free=free,
-            memory=memory, cpus=cpus, options=options, progress=progress,
+            memory=memory, cpus=cpus, options=options, progress=progress, target=output,
         )  # fmt: skip
         where, lost = kevacuate.save_start(made, output)
     about = {

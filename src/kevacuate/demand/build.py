@@ -63,6 +63,8 @@ class Demand:
         """Of a workload that is described: the same workload as another seed of a replay draws it."""
         self.peak_pages: int | None = None
         """The most pages that it has at once; None where nobody has counted them."""
+        self.own_pages = 0
+        """Page frames of the machine that it is of, where it begins from another's start state."""
         self._chunks = chunks
         self._quality = quality
         self._spans = spans

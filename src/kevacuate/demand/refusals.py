@@ -12,6 +12,11 @@ DEMAND_KINDS = (EventKind.MM_PAGE_ALLOC, EventKind.MM_PAGE_FREE, EventKind.GT_RM
 
 def empty_demand(recording: Recording) -> KevacuateError:
     """The refusal of a recording without allocations and frees."""
+    if "start" in recording.quality and "start" not in recording.machine.extra:
+        return KevacuateError(
+            f"{recording.path} is a start state, and has no demand: name a recording to replay, and give it by "
+            f"--start {recording.path.name}."
+        )
     return KevacuateError(
         f"The demand of {recording.path} is empty: there is nothing to replay. Light recordings keep no allocations and frees: "
         "`kevacuate triage` reads them; record without --light to replay."

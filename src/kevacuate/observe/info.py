@@ -120,6 +120,11 @@ def page_books(recording: Recording, report: Progress) -> PageBooks:
     return books
 
 
+START = "start"
+"""The key of ``quality.json`` that start states alone have."""
+IS_START = "it is a start state"
+
+
 def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
     """The demand's size and what its reconstruction counted; where none can be made, ``no_demand`` says why."""
     none = {
@@ -134,6 +139,8 @@ def about_demand(recording: Recording, report: Progress) -> dict[str, Any]:
         if recording.start is None:
             return {**none, "no_demand": "it holds no state of the allocator to start from"}
         needed = (EventKind.MM_PAGE_ALLOC, EventKind.MM_PAGE_FREE)
+        if START in recording.quality:
+            return {**none, "no_demand": IS_START}
         if next(recording.events(kinds=needed, after=recording.start), None) is None:
             return {**none, "no_demand": "it holds no allocations and frees after its start state"}
     demand = build_demand(recording)
@@ -189,6 +196,8 @@ def verdict(about: dict[str, Any], trusted: float | None) -> str:
     *trusted* is the share of the demand that is known, None where the recording does not say.
     """
     lost, said = Lost.of_json(about), lost_and_unread(about)
+    if about["no_demand"] == IS_START:
+        return "It is a start state: compare --start and replay --start begin from it."
     if about["no_demand"]:
         use = (
             "triage and compare --recorded can use it"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,7 +103,7 @@ class KevWriter:
 
     def __init__(self, path: str | Path, machine: Machine, scratch: Path | None = None) -> None:
         self.path, self.machine = Path(path), machine
-        if self.path.exists():
+        if os.path.lexists(self.path):
             raise KevacuateError(f"{self.path} exists already: remove it or choose another name.")
         parquet.refuse_unencodable(self.path)
         self._keep = scratch is not None

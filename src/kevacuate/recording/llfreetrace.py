@@ -8,6 +8,7 @@ allocates, 4 of order, 29 of GFP flags, 32 of pid. A pfn of 0 ends a page. LLFre
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ ENTRIES = 255
 MOST_PFN = (1 << 24) - 1
 """The highest pfn that an entry can name: 64 GiB."""
 MOST_ORDER = 10
-MOST_BYTES = 1 << 36
+MEMORY_A_BYTE = 6
+"""Bytes of memory that reading a trace takes, a byte of it, about."""
 PAGE_CACHE = 1 << 28
 """A flag of LLFree's own: the page is of the page cache."""
 EXACT_US = 1 << 24
@@ -48,8 +50,8 @@ class Entries(NamedTuple):
     gfp: npt.NDArray[np.int64]
 
 
-def write_trace(target: Path, entries: Entries, cores: int, max_pfn: int) -> None:
-    """Write a trace, all of it as of CPU 0, one entry a microsecond, or several where there are more than 2^24.
+def write_trace(target: Path, entries: Entries, cores: int, max_pfn: int) -> Path:
+    """Write a trace, all of it as of CPU 0, one entry a microsecond, or several where there are more than 2^24; where it lies.
 
     Raises
     ------
@@ -75,6 +77,7 @@ def write_trace(target: Path, entries: Entries, cores: int, max_pfn: int) -> Non
     with written(target, replace=False) as file, file.path.open("wb") as out:
         out.write(header.tobytes())
         out.write(table.tobytes())
+    return file.target
 
 
 def read_trace(source: Path) -> tuple[Entries, int, int]:
@@ -87,17 +90,21 @@ def read_trace(source: Path) -> tuple[Entries, int, int]:
     """
     with failing(f"{source} cannot be read"):
         size = source.stat().st_size
-        if size < PAGE or size % PAGE or size > MOST_BYTES:
+        if size < PAGE or size % PAGE:
             raise KevacuateError(
                 f"{source} is no trace of LLFree's, or is cut off: it is no whole number of pages of {PAGE} bytes."
             )
-        data = np.fromfile(source, np.uint8)
-    pages, cores, max_pfn = (int(n) for n in data[: _HEADER.itemsize].view(_HEADER)[0])
-    table = data[PAGE:].view(_TRACE_PAGE)
-    if pages > len(table) or not 1 <= cores <= 1 << 16 or max_pfn > MOST_PFN:
-        raise KevacuateError(
-            f"{source} is no trace of LLFree's, or is cut off: its head does not fit its size."
-        )
+        pages, cores, max_pfn = (int(n) for n in np.fromfile(source, _HEADER, 1)[0])
+        if pages != size // PAGE - 1 or not 1 <= cores <= 1 << 16 or max_pfn > MOST_PFN:
+            raise KevacuateError(
+                f"{source} is no trace of LLFree's, or is cut off: its head does not fit its size."
+            )
+        need, have = MEMORY_A_BYTE * size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if need > have:
+            raise KevacuateError(
+                f"{source} takes about {need >> 30:,} GiB to read, and this machine has {have >> 30:,} GiB: use a larger one."
+            )
+        table = np.fromfile(source, _TRACE_PAGE, offset=PAGE)
     low, high = (table["entry"][:, :, i].ravel() for i in range(2))
     named = (table["entry"][:, :, 0] >> np.uint64(38) & np.uint64(MOST_PFN)) != 0
     kept = np.logical_and.accumulate(named, axis=1).ravel()

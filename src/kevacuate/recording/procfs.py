@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.machine import ZoneInfo
+from kevacuate.recording.possible import MOST_ORDER
 from kevacuate.recording.ringbuf import read_blocks
 
 _ZONE = re.compile(r"^Node (\d+), zone\s+(\S+)\s*$", re.MULTILINE)
@@ -200,9 +201,20 @@ def parse_index(text: str) -> dict[tuple[int, str], tuple[int, ...]]:
 
 
 def pageblock_order(pagetypeinfo: str, default: int = 9) -> int:
-    """The order of a pageblock, of /proc/pagetypeinfo."""
+    """The order of a pageblock, of /proc/pagetypeinfo.
+
+    Raises
+    ------
+    KevacuateError
+        No kernel has pageblocks of that order.
+    """
     match = _BLOCK_ORDER.search(pagetypeinfo)
-    return int(match[1]) if match else default
+    order = int(match[1]) if match else default
+    if order > MOST_ORDER:
+        raise KevacuateError(
+            f"pagetypeinfo is corrupted: it has pageblocks of order {order}, and kernels of {MOST_ORDER} at most."
+        )
+    return order
 
 
 def hugepage_order(meminfo: str, page_size: int = 4096) -> int:

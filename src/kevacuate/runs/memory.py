@@ -8,6 +8,7 @@ addresses, where pages in use may lie: what the kernel would have put elsewhere 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,6 +25,21 @@ from kevacuate.recording.state import Blocks, FreePages, ZoneState
 NEAR = 0.03
 """A recorded figure that differs by so small a share from the kernel's own choice is that choice: it was made at boot, and the
 pages of the kernel's init sections came to the zone later (2.4 % of a zone of 440 MiB was seen)."""
+
+
+class TooSmallError(KevacuateError):
+    """A share of the memory that cannot be: *why*, and the *least* that can."""
+
+    def __init__(self, share: float, why: str, least: float) -> None:
+        super().__init__(
+            f"memory={share:g} cannot be replayed: {why}. Give at least memory={rounded_up(least):g}."
+        )
+        self.why, self.least = why, least
+
+
+def rounded_up(share: float) -> float:
+    """The next thousandth that is not below."""
+    return math.ceil(share * 1000) / 1000
 
 
 def near(value: float, other: float) -> bool:
@@ -93,10 +109,8 @@ def _taken(machine: Machine, recorded: AllocatorState, node: int, share: float) 
     if wanted > len(blocks):
         least = 1 - len(blocks) * size / max(managed, 1)
         where = f" of node {node}" if len(_nodes(machine)) > 1 else ""
-        raise KevacuateError(
-            f"memory={share:g} cannot be replayed: {wanted:,} pageblocks{where} would go, and {len(blocks):,} are free at the "
-            f"start. Give at least memory={np.ceil(least * 1000) / 1000:g}."
-        )
+        why = f"{wanted:,} pageblocks{where} would go, and {len(blocks):,} are free at the start"
+        raise TooSmallError(share, why, least)
     return blocks[len(blocks) - wanted :]
 
 

@@ -54,7 +54,7 @@ from kevacuate.runs.loop import (
 from kevacuate.runs.loop_choice import choose_loop
 from kevacuate.runs.map_keeper import MapKeeper
 from kevacuate.runs.options import ReplayOptions, given_options
-from kevacuate.runs.sysctls import settings_used
+from kevacuate.runs.sysctls import settings_used, swap_room
 from kevacuate.runs.varied import varied_demand, vary_kswapd
 from kevacuate.workload.opening import Replayable, recording_of
 from kevacuate.workload.started import refuse_too_large
@@ -98,8 +98,8 @@ class Replay:
         self.recording, self.policy, self.options = recording, policy, options
         self.loop = choose_loop(options.loop, demand)
         machine, closed = recording.machine, self.loop.closed
-        refuse_too_large(demand, recorded, closed=closed)
         start = start_of(machine, recorded, policy)
+        refuse_too_large(demand, start, closed=closed, swapped=swap_room(policy.settings))
         config = machine_config(machine, start, policy.settings, closed=closed)
         how = options.variation.at_scale(default_time_scale(machine))
         looks = looks_of(recording, recorded) if closed else ()
@@ -165,7 +165,7 @@ class Replay:
             *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
         largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == ob.OP_SPLIT].max(initial=0))) + 1
-        if largest > self.state.view.cfg.npages * 2 + (1 << 16):
+        if largest > (self.state.view.cfg.npages + self.demand.own_pages) * 2 + (1 << 16):
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
             )
@@ -320,7 +320,11 @@ def _table_sizes(demand: Demand, recorded: AllocatorState, closed: bool) -> tupl
         raise KevacuateError(
             "A closed loop needs a demand with its counts, and this one was stored without: store it again."
         )
-    objects, shadows, pages = demand.max_objects, demand.quality.peak_shadows, page_count(recorded)
+    objects, shadows, pages = (
+        demand.max_objects,
+        demand.quality.peak_shadows,
+        page_count(recorded) + demand.own_pages,
+    )
     if not 0 <= objects <= 2 * pages + (1 << 16) or not 0 <= shadows <= MOST_SHADOWS * pages + (1 << 16):
         raise KevacuateError(
             f"The demand counts {objects:,} objects and {shadows:,} reclaimed pages, more than its machine has room for: it is "

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +23,7 @@ from kevacuate.measure.shape import Figure, Shape, Shaping, figures_of
 from kevacuate.recording import AllocatorState, KevWriter, Recording, write_demand
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.demand import DemandChunk, read_demand
+from kevacuate.runs.memory import TooSmallError, rounded_up
 from kevacuate.runs.scaled_rows import TASKS, Plan
 from kevacuate.runs.scaled_start import ScaledStart, Scaling, scaled_start, scaling_of
 from kevacuate.workload.opening import Replayable, recording_of
@@ -243,11 +245,14 @@ class _Scaling:
         """The scaled start; a share that cannot be is told by the option that asked for it."""
         try:
             return scaled_start(self.source.machine, start, base.start_objects, scaling, share)
-        except KevacuateError as error:
+        except TooSmallError as error:
             if self.tight is None:
                 raise
-            reason = str(error).partition(": ")[2] or str(error)
-            raise KevacuateError(f"{self.tight:g} of the working set cannot be made: {reason}") from None
+            most = math.floor(1000 * self.tight / share) / 1000
+            least = min(rounded_up(error.least * self.tight / share), most)
+            raise KevacuateError(
+                f"{self.tight:g} of the working set cannot be made: {error.why}. Give at least {least:g}."
+            ) from None
 
     def _rows_at_once(self) -> int:
         """Rows that one copy reads at once."""
@@ -289,7 +294,7 @@ class _Scaling:
         if share > 1:
             raise KevacuateError(
                 f"{self.tight:g} of the working set is more memory than there is: {before.peak:,} of {managed:,} pages are in "
-                f"use at once. Give at most {managed / before.peak:.3f}."
+                f"use at once. Give at most {math.floor(1000 * managed / before.peak) / 1000:g}."
             )
         return share
 

@@ -16,7 +16,7 @@ from kevacuate.runs.aged import aged as age
 from kevacuate.runs.alive import Alive
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling, rechunk
-from kevacuate.runs.start_forms import other_form
+from kevacuate.runs.start_forms import other_form, refuse_target
 from kevacuate.runs.taken import taken
 from kevacuate.workload.kinds import AMOUNT, PAGE
 from kevacuate.workload.opening import Replayable, open_recording
@@ -64,6 +64,7 @@ def start_state(
     cpus: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
     progress: Progress | None = None,
+    target: str | Path | None = None,
 ) -> StartState:
     """Memory as something left it, for replays to begin from.
 
@@ -92,6 +93,8 @@ def start_state(
         Of that replay: seed, loop.
     progress : callable, optional
         Called with (what is done, rows done, rows in all).
+    target : path, optional
+        Where :func:`kevacuate.save_start` is to write it: a name that it cannot have is refused before the work.
 
     Returns
     -------
@@ -111,6 +114,10 @@ def start_state(
     >>> used.made[-1]["policy"], used.made[-1]["at_ns"]
     ('mainline', 500000000)
     """
+    if target is not None:
+        refuse_target(Path(target))
+    if not aged and tolerance != TOLERANCE:
+        raise KevacuateError("A tolerance is of memory that is aged: age it, or leave the tolerance out.")
     other = other_form(Path(source)) if isinstance(source, str | Path) else None
     if other is not None:
         if policy is not None or state is not None:

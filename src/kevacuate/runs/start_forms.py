@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,8 @@ class Form(NamedTuple):
     """A form of another tool's."""
 
     what: str
-    write: Callable[[StartState, Path], int]
+    write: Callable[[StartState, Path], Path]
+    """Where it lies then."""
     read: Callable[[Path], StartState]
     lost: str
     """What it does not carry, a sentence."""
@@ -56,6 +58,21 @@ def other_form(path: Path) -> StartState | None:
     return None
 
 
+def refuse_target(target: Path) -> None:
+    """Refuse a name that no start state can have, before it is made.
+
+    Raises
+    ------
+    KevacuateError
+        Its suffix says no form, or something has that name.
+    """
+    if target.suffix != ".kev" and target.suffix not in FORMS:
+        known = ", ".join(f"NAME{suffix} ({form.what})" for suffix, form in FORMS.items())
+        raise KevacuateError(f"{target} says no form of a start state: name it NAME.kev, {known}.")
+    if os.path.lexists(target):
+        raise KevacuateError(f"{target} exists already: remove it or choose another name.")
+
+
 def save_start(start: StartState, target: str | Path) -> tuple[Path, str]:
     """Write a start state in the form that its name's suffix says.
 
@@ -84,11 +101,8 @@ def save_start(start: StartState, target: str | Path) -> tuple[Path, str]:
     'Lost in it: zones, pageblock types, skip bits, per-CPU lists, the order of lists, marks.'
     """
     start, target = instance(start, StartState, "start_state"), named_file(target)
+    refuse_target(target)
     if target.suffix == ".kev":
         return start.save(target), ""
-    if target.suffix not in FORMS:
-        known = ", ".join(f"NAME{suffix} ({form.what})" for suffix, form in FORMS.items())
-        raise KevacuateError(f"{target.name} says no form of a start state: name it NAME.kev, {known}.")
     form = FORMS[target.suffix]
-    form.write(start, target)
-    return target, form.lost
+    return form.write(start, target), form.lost

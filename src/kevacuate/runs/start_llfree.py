@@ -31,7 +31,7 @@ from kevacuate.recording.startstate import free_chunks
 from kevacuate.recording.state import Blocks, FreePages, Guesses
 from kevacuate.workload import describe as ds
 from kevacuate.workload.kinds import PAGE
-from kevacuate.workload.machine import LARGEST, PAGEBLOCK_ORDER, boot_state
+from kevacuate.workload.machine import LARGEST, PAGEBLOCK_ORDER, boot_state, refuse_amount
 
 SUFFIX = ".llfree"
 LOST = (
@@ -83,8 +83,8 @@ def _free_chunks(start: StartState) -> tuple[Ints, Ints]:
     return pfn[pfn > 0], order[pfn > 0]
 
 
-def write_llfree(start: StartState, target: Path) -> int:
-    """Write the trace; how many entries it has.
+def write_llfree(start: StartState, target: Path) -> Path:
+    """Write the trace; where it lies.
 
     Raises
     ------
@@ -106,8 +106,7 @@ def write_llfree(start: StartState, target: Path) -> int:
         gfp=np.concatenate([np.concatenate([gfp, movable])[by], movable]),
     )
     last = max(zone.start_pfn + zone.spanned for zone in start.state.zones) - 1
-    write_trace(target, entries, start.machine.cpus, last)
-    return len(entries.pfn)
+    return write_trace(target, entries, start.machine.cpus, last)
 
 
 def _left(entries: Entries, pages: int) -> tuple[Ints, Ints]:
@@ -175,7 +174,10 @@ def read_llfree(source: Path) -> StartState:
         It is no trace of LLFree's, is cut off or corrupted, or is of a machine that cannot be described.
     """
     entries, cores, last = read_trace(source)
+    if not len(entries.pfn):
+        raise KevacuateError(f"{source} has no entries: what is in use and what is free it does not say.")
     memory = -(-(last + 1) // LARGEST) * LARGEST
+    refuse_amount(f"{source} tells of a machine whose memory", memory * PAGE, 1)
     described = ds.Machine(memory=f"{memory * PAGE // 1024}KiB", cpus=min(cores, 1024), reserved=0)
     machine, boot = boot_state(ds.Workload(machine=described, parts=(ds.Slab(),), name="LLFree"))
     gfp, head = _left(entries, memory)

@@ -38,6 +38,10 @@ _RELEASE = re.compile(r"^Linux version (\S+)")
 _STEP = 1 << 24
 BEYOND = 1 << 18
 """Pages that a zone may span beyond the end of kpageflags: a GiB, which a hole at its end may be, and no more than it has."""
+KERNEL_BITS = 48
+"""Bits of a page's flags that a kernel may set: those above it never has (include/uapi/linux/kernel-page-flags.h)."""
+MOST_CPUS = 1024
+"""CPUs that the model takes."""
 SHOWN = ~(PINNED | BUSY | UNCLEAR)
 """The bits of page flags that a kernel has."""
 _PCP_FIELDS = ("count", "high", "batch", "high_min", "high_max")
@@ -66,7 +70,10 @@ def _words(file: Path) -> npt.NDArray[np.uint64]:
             parts.append(data)
     if size % 8 or not size:
         raise KevacuateError(f"{file} is truncated: {size} bytes are not a whole number of 8-byte words.")
-    return np.frombuffer(b"".join(parts), "<u8").astype(np.uint64)
+    words = np.frombuffer(b"".join(parts), "<u8").astype(np.uint64)
+    if (words >> np.uint64(KERNEL_BITS)).any():
+        raise KevacuateError(f"{file} is no copy of /proc/kpageflags: it has flags that no kernel has.")
+    return words
 
 
 def read_procdir(path: Path) -> StartState:
@@ -85,7 +92,8 @@ def read_procdir(path: Path) -> StartState:
     machine = _machine(path, texts, snapshot)
     flags = tails_as_heads(_words(file))
     top = max(zone.start_pfn + zone.spanned for zone in machine.zones)
-    if top > len(flags) + min(BEYOND, len(flags)):
+    short = any(zone.present > max(len(flags) - zone.start_pfn, 0) for zone in snapshot.zones)
+    if short or top > len(flags) + min(BEYOND, len(flags)):
         raise KevacuateError(
             f"{file} is truncated: it has {len(flags):,} pages, and zoneinfo has zones up to pfn {top:,}."
         )
@@ -108,18 +116,29 @@ def _machine(path: Path, texts: dict[str, str], snapshot: Snapshot) -> Machine:
         raise KevacuateError(
             f"{path / 'zoneinfo'} shows no zone with pages and per-CPU lists: copy /proc/zoneinfo whole."
         )
+    for zone in snapshot.zones:
+        if not zone.free <= zone.managed <= zone.present <= zone.spanned:
+            raise KevacuateError(
+                f"{path / 'zoneinfo'} is corrupted: node {zone.node} {zone.name} has {zone.free:,} pages free, {zone.managed:,} "
+                f"managed, {zone.present:,} present and {zone.spanned:,} spanned."
+            )
     lacking = {f"node {node} {name}" for node, name in procfs.parse_buddyinfo(texts.get("buddyinfo", ""))}
     lacking -= {f"node {zone.node} {zone.name}" for zone in zones}
     if lacking:
         raise KevacuateError(
             f"{path / 'zoneinfo'} is truncated: it lacks {min(lacking)}, which buddyinfo has."
         )
+    cpus = 1 + max(own.cpu for zone in snapshot.zones for own in zone.pcp)
+    if cpus > MOST_CPUS:
+        raise KevacuateError(
+            f"{path / 'zoneinfo'} names CPU {cpus - 1:,}, and the model takes {MOST_CPUS:,} CPUs."
+        )
     meminfo = texts.get("meminfo", "")
     release, huge = _RELEASE.search(texts.get("version", "")), procfs.hugepage_order(meminfo)
     return Machine(
         kernel=release[1] if release else "",
         arch="x86_64",
-        cpus=1 + max(own.cpu for zone in snapshot.zones for own in zone.pcp),
+        cpus=cpus,
         nodes=tuple(sorted({zone.node for zone in zones})),
         zones=zones,
         zone_names=names,
@@ -203,29 +222,26 @@ def _texts(start: StartState) -> Iterator[tuple[str, Iterator[str] | list[str]]]
     yield "iomem", [f"{first:08x}-{last:08x} : System RAM" for first, last in spans]
 
 
-def write_procdir(start: StartState, target: Path) -> int:
-    """Write the folder; how many pages it tells of.
+def write_procdir(start: StartState, target: Path) -> Path:
+    """Write the folder; where it lies.
 
     Raises
     ------
     KevacuateError
-        The state has no page flags, or the folder exists or cannot be written.
+        The state has no page flags, or the folder cannot be written.
     """
     flags = start.state.page_flags
     if flags is None:
         raise KevacuateError("The start state has no page flags, and copies of /proc files need them.")
-    if target.exists():
-        raise KevacuateError(f"{target} exists already: remove it or choose another name.")
     own = atomic_write.beside(target)
     try:
         atomic_write.claim(target, own, directory=True)
         for name, lines in _texts(start):
             (own / name).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
         (flags & SHOWN).astype("<u8").tofile(own / "kpageflags")
-        atomic_write.put(own, target)
+        return atomic_write.put(own, target)
     except OSError as error:
         raise atomic_write.not_written(target, error) from None
     finally:
         atomic_write.release(own)
         shutil.rmtree(own, ignore_errors=True)
-    return len(flags)

@@ -14,6 +14,8 @@ from kevacuate.recording import Machine
 from kevacuate.recording.settings import SYSCTLS, recorded_settings
 
 SECOND_NS = 1_000_000_000
+ZRAM_RATIO = 3
+"""How many times smaller a page is once compressed, unless a policy says so."""
 
 NO_SYSCTLS = ("memory", "thp_enabled", "thp_defrag", "zram", "zram_ratio", "anon_used")
 """Settings of a policy that are no files under /proc/sys/vm."""
@@ -54,6 +56,11 @@ def model_settings(
         if name in recorded:
             fields[field] = made(recorded[name])
     return fields
+
+
+def swap_room(given: Mapping[str, Any]) -> int:
+    """Pages that a zram device of these settings gains when it is full: those swapped out, less what they compress to."""
+    return int(given.get("zram", 0) // PAGE_SIZE * (1 - 1 / given.get("zram_ratio", ZRAM_RATIO)))
 
 
 def settings_used(machine: Machine, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def scaled_words(scaled: dict[str, Any]) -> str:
 
 def begun_words(start: dict[str, str]) -> str:
     """That a replay begins from another start state than the demand's own."""
-    return f"It begins from the start state {start['file']}, which stands for no moment of that demand."
+    return f"A replay begins from the start state {start['file']}, which stands for no moment of that demand."
 
 
 def lost_and_unread(about: dict[str, Any]) -> str:

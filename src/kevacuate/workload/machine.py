@@ -59,6 +59,22 @@ class Zone(NamedTuple):
         return self.end - self.start
 
 
+def refuse_amount(what: str, size: int, nodes: int) -> None:
+    """Refuse *size* bytes on so many nodes, which the sentence calls *what*.
+
+    Raises
+    ------
+    KevacuateError
+        It is too little, or more than the model takes.
+    """
+    pages = size // PAGE // nodes // BLOCK * BLOCK
+    if not LEAST_PAGES <= pages * nodes <= MOST_PAGES or pages < LEAST_PAGES // 2:
+        where = f"{nodes} nodes" if nodes > 1 else "one node"
+        raise KevacuateError(
+            f"{what} cannot be {size:,} bytes on {where}: give 32MiB to 2TiB, and at least 16MiB a node."
+        )
+
+
 def memory_pages(machine: Machine) -> int:
     """Memory of the machine in pages, whole pageblocks a node.
 
@@ -69,13 +85,8 @@ def memory_pages(machine: Machine) -> int:
     """
     if machine.memory.share:
         raise KevacuateError("machine.memory cannot be a share: give a size such as 16GiB.")
-    node = machine.memory.size // PAGE // machine.nodes // BLOCK * BLOCK
-    if not LEAST_PAGES <= node * machine.nodes <= MOST_PAGES or node < LEAST_PAGES // 2:
-        raise KevacuateError(
-            f"machine.memory cannot be {machine.memory.size:,} bytes on {machine.nodes} nodes: give 32MiB to 2TiB, and at least "
-            "16MiB a node."
-        )
-    return int(node * machine.nodes)
+    refuse_amount("machine.memory", machine.memory.size, machine.nodes)
+    return int(machine.memory.size // PAGE // machine.nodes // BLOCK * BLOCK * machine.nodes)
 
 
 def zones_of(workload: Workload) -> list[Zone]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kevacuate.errors import KevacuateError
 from kevacuate.measure.startfile import LABEL, StartState, read_start
 from kevacuate.recording import Recording
 from kevacuate.workload.describe import Workload
@@ -73,6 +74,21 @@ def open_recording(recording: Replayable | None = None, *, start: Startable | No
     return opened if start is None else on_start(opened, start)
 
 
+def _refuse_other_form(path: Path) -> None:
+    """Refuse another tool's form of a start state, which can be made one.
+
+    Raises
+    ------
+    KevacuateError
+        It is one.
+    """
+    trace = path.suffix == ".llfree" and path.is_file()
+    if trace or (path.is_dir() and any(path.glob("kpageflags*"))):
+        raise KevacuateError(
+            f"{path} is another tool's form of a start state: make it one by `kevacuate start {path} -o NAME.kev`."
+        )
+
+
 def on_start(recording: Recording, start: Startable) -> Recording:
     """The recording's demand on another start state.
 
@@ -83,5 +99,7 @@ def on_start(recording: Recording, start: Startable) -> Recording:
     """
     if isinstance(start, StartState):
         return started(recording, start, LABEL)
+    if isinstance(start, str | Path):
+        _refuse_other_form(Path(start))
     source = recording_of(start)
     return started(recording, read_start(source), source.path.name)

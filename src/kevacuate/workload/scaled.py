@@ -25,7 +25,7 @@ from kevacuate.recording import AllocatorState, Machine, ZoneState
 from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages
 from kevacuate.workload import describe as ds
 from kevacuate.workload.kinds import PAGE
-from kevacuate.workload.machine import LARGEST, MAX_ORDER, PAGEBLOCK_ORDER, boot_state
+from kevacuate.workload.machine import LARGEST, MAX_ORDER, PAGEBLOCK_ORDER, boot_state, refuse_amount
 
 Ints = npt.NDArray[np.int64]
 
@@ -231,6 +231,7 @@ def scaled(start: StartState, memory: int, cpus: int | None = None) -> StartStat
         )
     nodes = len({zone.node for zone in old.zones})
     unit = LARGEST * PAGE * nodes
+    refuse_amount("memory", memory, nodes)
     one = "DMA32" not in {zone.name for zone in old.zones}
     described = ds.Machine(
         memory=f"{memory // unit * unit // 1024}KiB", cpus=cpus or old.cpus, nodes=nodes, kernel=old.kernel or "7.2", reserved=0,

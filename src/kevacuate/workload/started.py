@@ -36,7 +36,7 @@ from kevacuate.recording import (
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.recording.ringbuf import CpuLosses
 from kevacuate.recording.snapshot import Snapshot
-from kevacuate.recording.state import BUSY, PINNED
+from kevacuate.recording.state import BUSY, PINNED, page_count
 from kevacuate.workload.stream import once
 
 OF_OBJECTS = np.isin(
@@ -88,23 +88,26 @@ def first_rows(own: StartObjects, first: int, cpus: int, hugepage_order: int) ->
         yield DemandChunk(**{n: np.asarray(columns.get(n, zeros), kind) for n, kind in DEMAND_TYPES.items()})
 
 
-def demand_on(demand: Demand, objects: StartObjects, cpus: int, hugepage_order: int) -> Demand:
+def demand_on(
+    demand: Demand, objects: StartObjects, cpus: int, hugepage_order: int, own_pages: int = 0
+) -> Demand:
     """The demand for a start state with these *objects*: its ids follow theirs. What is counted of it is not known yet."""
-    first, own = len(objects.pfn), demand.start_objects
+    first, began = len(objects.pfn), demand.start_objects
 
     def chunks(made: Demand) -> Iterator[DemandChunk]:
-        yield from first_rows(own, first, cpus, hugepage_order)
+        yield from first_rows(began, first, cpus, hugepage_order)
         for chunk in demand.chunks(closed=True):
             rows = behind(chunk, first)
             if rows.t.size:
                 yield rows
         counted = demand.quality
-        peak = first + max(counted.peak_objects, len(own.pfn))
-        made.complete(replace(counted, peak_objects=peak, allocs=counted.allocs + len(own.pfn)))
+        peak = first + max(counted.peak_objects, len(began.pfn))
+        made.complete(replace(counted, peak_objects=peak, allocs=counted.allocs + len(began.pfn)))
 
     made = Demand(objects, chunks, demand.kinds)
+    made.own_pages = own_pages
     if (redrawn := demand.redrawn) is not None:
-        made.redrawn = lambda seed: demand_on(redrawn(seed), objects, cpus, hugepage_order)
+        made.redrawn = lambda seed: demand_on(redrawn(seed), objects, cpus, hugepage_order, own_pages)
     return made
 
 
@@ -121,22 +124,24 @@ def peak_pages(demand: Demand) -> int:
     return peak
 
 
-def room(state: AllocatorState, objects: StartObjects, *, reclaims: bool) -> int:
-    """Pages that a demand can have: free ones, those on per-CPU lists, and page cache where the model *reclaims*."""
+def room(state: AllocatorState, objects: StartObjects, *, reclaims: bool, swapped: int = 0) -> int:
+    """Pages that a demand can have: free, on per-CPU lists, and if the model *reclaims* page cache and what swap gains."""
     free = int((1 << state.free.order.astype(np.int64)).sum()) + int(state.pcp.count.sum())
     file = objects.attr & (PageAttr.LRU | PageAttr.FILE) == PageAttr.LRU | PageAttr.FILE
-    return free + (int((1 << objects.order[file].astype(np.int64)).sum()) if reclaims else 0)
+    return free + (int((1 << objects.order[file].astype(np.int64)).sum()) + swapped if reclaims else 0)
 
 
-def refuse_too_large(demand: Demand, start: AllocatorState, *, closed: bool) -> None:
+def refuse_too_large(demand: Demand, start: AllocatorState, *, closed: bool, swapped: int = 0) -> None:
     """Refuse a demand that needs more memory than the start state has room for, where the need is known.
+
+    *swapped*: pages that swapping gains.
 
     Raises
     ------
     KevacuateError
         Says how much each is.
     """
-    need, have = demand.peak_pages, room(start, demand.start_objects, reclaims=closed)
+    need, have = demand.peak_pages, room(start, demand.start_objects, reclaims=closed, swapped=swapped)
     if need is not None and need > have:
         where = "" if closed else " in the open loop, which reclaims nothing"
         raise KevacuateError(
@@ -247,6 +252,7 @@ def _demand(recording: Recording, start: StartState) -> Demand:
     """The recording's demand on the start state, measured."""
     own = build_demand(recording)
     machine = start.machine
-    made = demand_on(own, objects_of(start, own), recording.machine.cpus, machine.hugepage_order)
+    pages = 0 if recording.start is None else page_count(recording.start)
+    made = demand_on(own, objects_of(start, own), recording.machine.cpus, machine.hugepage_order, pages)
     made.peak_pages = peak_pages(made)
     return made

@@ -34,6 +34,7 @@ from kevacuate.reports.comparison.rows import (
 )
 from kevacuate.reports.comparison.start_guesses import guessed_parts
 from kevacuate.reports.comparison.worth import loop_of, worth_words
+from kevacuate.runs.trust import begun_words
 
 OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
 """Sections of the rows that are outcomes: what evacuation itself did, which mainline cannot do, is none."""
@@ -232,7 +233,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
             "begins. How much evacuation moves rests on the skip bits that compaction has set. "
             f"Reclaim is {'the model' if closed else 'the recorded kernel'}'s own."
         )
-        parts.append(Part("basis", text))
+        begun = groups[0][0].provenance.get("start")
+        parts.append(Part("basis", f"{begun_words(begun)} {text}" if begun else text))
     return Conclusion(parts)
 
 

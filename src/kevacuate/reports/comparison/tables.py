@@ -40,6 +40,8 @@ def _title(comparison: Comparison) -> str:
     """What was replayed, how often."""
     about = comparison.recording
     title = f"{about['name']}, {kernel_words(about['kernel'])}, profile {about['profile']}"
+    if begun := comparison.runs[0].provenance.get("start"):
+        title += f", begun from {begun['file']}"
     policies = len(comparison.groups)
     if policies > 1:
         title += f": one demand, {policies} policies"
