@@ -107,7 +107,7 @@ REQUIRED_OF_COMPACTION = {
     "kcompactd asked while it works": 300,
     "kcompactd asked in vain, order remembered": 300,
     "kcompactd's timeout finds an order remembered": 100,
-    "kcompactd goes on with what was asked for meanwhile": 100,
+    "kcompactd goes on with what was asked for meanwhile": 15,  # a machine in ten has it, dozens of times
     "kswapd finishes at order 0 for a larger one": 300,
     "kswapd runs again at once": 10,
     "compaction deferred": 100,
@@ -116,7 +116,7 @@ REQUIRED_OF_COMPACTION = {
     "suitability: nothing to do": 1_000,
     "suitability: cannot help": 1_000,
     "suitability: go": 1_000,
-    "compacts, then gives up without reclaim": 10,
+    "compacts, then gives up without reclaim": 4,
     "defrag_mode: given up rather than fallen back": 100,
     "defrag_mode: fallback allowed at last": 50,
 }

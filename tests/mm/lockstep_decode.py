@@ -91,8 +91,8 @@ def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tu
         for index in range(4):
             yield f"node {node} LRU sizes, zone index {index}", reader.numbers(5)
         yield (
-            f"node {node} isolated file, age, activated, refaults, PGDAT_WRITEBACK, failures, anonymous ones, costs",
-            reader.numbers(10),
+            f"node {node} isolated file, age, activated, refaults, PGDAT_WRITEBACK, failures, anonymous ones, costs, marked",
+            reader.numbers(11),
         )
         if state == k.KSWAPD_RUNNING:
             name = "order, priority, reclaimed, of this lruvec, to reclaim, to scan by list, slice, late"
@@ -100,6 +100,7 @@ def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tu
     for cpu in range(len(spec.machine.cpu_node)):
         yield f"lru_activate batch {cpu}", reader.pages()
     yield "shadow entries (object, age, node and workingset)", reader.numbers(3 * reader.one())
+    yield "flushes, when the flusher is due", reader.numbers(2)
     for name in EVENTS:
         yield name, reader.one()
     if spec.machine.swap_pages:

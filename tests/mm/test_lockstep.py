@@ -56,8 +56,8 @@ PRESSURE_SHARDS = [
     Shard("pressure, high marks, single pages", "below the marks", 5, 1000),
     Shard("pressure, defrag_mode", "squeeze pinned", 5, 1000),
     Shard("pressure, zram", "swap", 5, 800),
-    Shard("pressure, zram", "press", 4, 800),
-    Shard("pressure, zram, high marks", "swap", 3, 600),
+    Shard("pressure, zram", "press", 12, 800),
+    Shard("pressure, zram, high marks", "swap", 8, 600),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 REGION_SHARDS = [
