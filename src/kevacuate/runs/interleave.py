@@ -6,7 +6,7 @@ stated standard deviation, a line between each two. A row happens at its task's 
 before it, nor before the row before it of the same object or shadow: what is passed from task to task is allocated before it is
 freed. Object ids are given anew, as two objects that had one id in turn may live at once.
 
-The whole demand is held in memory (41 bytes a row, and 36 for each order of it), unlike in a replay as recorded.
+The whole demand is held in memory (42 bytes a row, and 30 for each order of it), unlike in a replay as recorded.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def drawn_shifts(count: int, seed: int, stream: int, deviation: int) -> npt.NDAr
 
 def bent_times(sorted_out: Sorted, seed: int, how: Variation) -> npt.NDArray[np.int64]:
     """When each row happens by its task's bent clock, in ns; tasks are bent apart from each other."""
-    t, reads = sorted_out.rows.t, sorted_out.reads
+    t = sorted_out.rows.t
     bent = t.copy()
     numbers = [int(number) & 0xFFFFFFFF for number in sorted_out.tasks.tolist()]
     if how.interleave_ns:
@@ -53,9 +53,10 @@ def bent_times(sorted_out: Sorted, seed: int, how: Variation) -> npt.NDArray[np.
         ends = np.cumsum([own.size for own in drawn])
         first = np.array([end - high for end, (_, high) in zip(ends.tolist(), spans, strict=True)], np.int64)
         bend(bent, sorted_out.task, np.concatenate(drawn), first, period)
-    for task, own in zip(numbers, sorted_out.of_tasks, strict=True) if how.read_ns else ():
-        begun = np.flatnonzero(reads[own] & ~np.concatenate([[False], reads[own[:-1]]]))
-        if begun.size:
+    if how.read_ns:
+        reads = is_read(sorted_out.rows)
+        for task, own in zip(numbers, sorted_out.of_tasks, strict=True):
+            begun = np.flatnonzero(reads[own] & ~np.concatenate([[False], reads[own[:-1]]]))
             late = np.zeros(own.size, np.int64)
             late[begun] = drawn_shifts(begun.size, seed, 1 << 60 | task, how.read_ns)
             bent[own] += np.cumsum(late)
@@ -95,7 +96,6 @@ class Sorted(NamedTuple):
     """Of each row, its task's place in :attr:`tasks`."""
     of_tasks: list[npt.NDArray[np.int64]]
     """The numbers of each task's rows."""
-    reads: npt.NDArray[np.bool_]
 
 
 class Marks(NamedTuple):
@@ -244,7 +244,6 @@ def sort_out(rows: DemandChunk, start_objects: int) -> Sorted | None:
         tasks=tasks,
         task=task.astype(np.int32),
         of_tasks=np.split(order, ends[:-1]),
-        reads=is_read(rows),
     )
 
 

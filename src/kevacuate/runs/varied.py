@@ -23,7 +23,7 @@ from kevacuate.runs.loop import check_rows
 from kevacuate.runs.variation import Variation
 
 MOST_ROWS = 1 << 24
-"""A demand of more rows is not varied: it would have to be held in memory, at 40 bytes a row."""
+"""A demand of more rows is not varied: it would have to be held in memory, at 42 bytes a row."""
 
 KSWAPD_STREAM = 1 << 61
 """Tells the draw of kswapd's times from the others of a seed."""
