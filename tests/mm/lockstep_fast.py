@@ -266,6 +266,8 @@ def put_reclaim(s, objects, out, at):
         stat.workingset_refault_anon, stat.workingset_activate_anon, stat.workingset_restore_anon,
         stat.compact_isolated, stat.compact_daemon_migrate_scanned,
         stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed,
+        stat.contig_success, stat.contig_fail, stat.contig_ranges, stat.contig_scanned, stat.contig_migrated,
+        stat.contig_reclaimed, stat.contig_ns,
     ):  # fmt: skip
         out[at] = value
         at += 1
