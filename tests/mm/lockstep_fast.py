@@ -333,7 +333,7 @@ def put_regions(s, out, at):
         for value in (
             region.zone, region.start_pfn, region.end_pfn, region.total, region.nr_reserved, region.nr_free,
             region.nr_used[0], region.nr_used[1], region.nr_used[2], region.nr_highatomic, region.nr_free_pages,
-            region.tainted, region.fullness, region.working, region.cursor, region.rests_until,
+            region.tainted, region.fullness, region.working, region.cursor, region.rests_until, region.nr_contig,
         ):  # fmt: skip
             out[at] = value
             at += 1

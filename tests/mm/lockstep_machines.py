@@ -63,10 +63,27 @@ BY_REGIONS = Theme(
     "by regions", pageblock_orders=(3, 4), npages=(256, 640), cpus=(1, 2), nodes=(1, 1, 2), regions=True, by_regions=True,
 )  # fmt: skip
 CONTIG = (
-    replace(PRESSED, name="contig", marks="any", npages=(384, 1024), pageblock_orders=(3, 4), larger=1, zones_per_node=(1, 1, 2)),
-    Theme("contig, open loop", npages=(384, 1024), pageblock_orders=(3, 4), larger=1, nodes=(1, 2), open_loop=True),
+    replace(
+        PRESSED,
+        name="contig",
+        marks="any",
+        npages=(384, 1024),
+        pageblock_orders=(3, 4),
+        larger=1,
+        zones_per_node=(1, 1, 2),
+    ),
+    Theme(
+        "contig, open loop",
+        npages=(384, 1024),
+        pageblock_orders=(3, 4),
+        larger=1,
+        nodes=(1, 2),
+        open_loop=True,
+    ),
 )
-CONTIG += (replace(CONTIG[0], name="contig, by regions", regions=True, by_regions=True, passes=True, contig=True),)
+CONTIG += (
+    replace(CONTIG[0], name="contig, by regions", regions=True, by_regions=True, passes=True, contig=True),
+)
 THEMES = {
     theme.name: theme
     for theme in (

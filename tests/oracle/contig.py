@@ -37,13 +37,21 @@ from .constants import (
 from .isolation import is_unmovable, set_migratetype_isolate, unset_migratetype_isolate
 from .lru import drain_added, lru_add_drain_all
 from .machine import Machine
-from .migrate import can_isolate, isolate_page, move_page, putback_movable_pages, reclaim_clean_pages_from_list
+from .migrate import (
+    can_isolate,
+    isolate_page,
+    move_page,
+    putback_movable_pages,
+    reclaim_clean_pages_from_list,
+)
 from .page_alloc import alloc_pages, free_chunk, prepare_alloc_pages
 from .pcp import drain_all_pages
 from .regions import look, note
 from .zone import Page, Zone
 
-IGNORED = sum(1 << bit for bit in (0, 1, 2, 3, 4, 12, 20, 21))  # zones, reclaimable, WRITE, HARDWALL, THISNODE
+IGNORED = sum(
+    1 << bit for bit in (0, 1, 2, 3, 4, 12, 20, 21)
+)  # zones, reclaimable, WRITE, HARDWALL, THISNODE
 PASSED_ON = GFP_KERNEL | GFP_NOWARN
 ACCEPTED = PASSED_ON | GFP_RETRY_MAYFAIL | GFP_COMP | 1 << 8  # ZERO
 TRIES = 5
@@ -71,7 +79,9 @@ def target(m: Machine, work: Contig, order: int) -> int:
     return alloc_pages(m, work.zone.node, order, MOVABLE, gfp, 0, -1)
 
 
-def batch_of(m: Machine, work: Contig, todo: list[int], batch: Batch, passes: int, waits: bool) -> tuple[int, list[int]]:
+def batch_of(
+    m: Machine, work: Contig, todo: list[int], batch: Batch, passes: int, waits: bool
+) -> tuple[int, list[int]]:
     """`migrate_pages_batch`: (-ENOMEM or the folios that failed, those that are left)."""
     unmapped: list[tuple[int, int]] = []
     failures, left, no_memory = 0, todo, False
@@ -281,6 +291,7 @@ def take_free(m: Machine, zone: Zone, start: int, end: int, obj: int) -> None:
     for pfn in range(start, end, 1 << order):
         m.heads[pfn] = Page(pfn, order, ALLOC, obj=obj if pfn == start else -1)
         note(m, pfn, MOVABLE)
+    m.contig[start] = end - start
     if obj >= 0:
         m.obj_pfn[obj] = start
 
@@ -342,7 +353,7 @@ def pages_in_use(m: Machine, zone: Zone, start: int, end: int) -> int | None:
     """How many pages of a range of whole regions are not free; None if one is tainted, has a hole or is another zone's."""
     size = 1 << m.config.region_order
     held = [look(m, zone, at, at + size) for at in range(start, end, size)]
-    if any(region.tainted or region.reserved for region in held):
+    if any(region.tainted or region.reserved or region.contig for region in held):
         return None
     return sum(size - region.free_pages for region in held)
 
@@ -400,9 +411,10 @@ def free_contig_pages(m: Machine, pfn: int, order: int) -> None:
     obj = m.heads[pfn].obj
     if obj >= 0:
         m.obj_pfn[obj] = -1
+    del m.contig[pfn]
     largest = m.config.max_page_order
     for start in range(pfn, pfn + (1 << order), 1 << largest):
         page = m.heads.pop(start)
-        assert page.state == ALLOC and page.order == largest
+        assert (page.state, page.order) == (ALLOC, largest)
         note(m, start, None)
         split_large_buddy(m, m.zone_of(start), start, largest, FPI_NONE)

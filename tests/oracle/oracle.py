@@ -6,7 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import buddy, contig, isolation, kcompactd, lru, migrate, page_alloc, pcp, scheduler, swap, vmscan, watermark
+from . import (
+    buddy,
+    contig,
+    isolation,
+    kcompactd,
+    lru,
+    migrate,
+    page_alloc,
+    pcp,
+    scheduler,
+    swap,
+    vmscan,
+    watermark,
+)
 from .check import check
 from .config import Config
 from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, MOVABLE, PCP, ZONE_MOVABLE

@@ -26,7 +26,7 @@ from kevacuate.mm.buddy import (
 )
 from kevacuate.mm.compact_migrate import list_sources
 from kevacuate.mm.contig_migrate import migrate_contig
-from kevacuate.mm.contig_regions import cheapest_range
+from kevacuate.mm.contig_regions import cheapest_range, count_contig
 from kevacuate.mm.evacuate_isolate import may_isolate, too_many_isolated
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_length
@@ -221,6 +221,7 @@ def take_range(s: View, z: int, start: int, end: int, obj: int) -> None:
         s.link[2 * pfn + 1] = 0
         if s.cfg.region_order:
             note_content(s, pfn, s.cfg.max_page_order, k.MIGRATE_MOVABLE)
+            count_contig(s, pfn, s.cfg.max_page_order, 1)
     if obj >= 0:
         s.obj[obj] = start
 
@@ -330,5 +331,7 @@ def free_contig_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     if obj >= 0:
         s.obj[obj] = -1
     for at in range(pfn, pfn + (1 << order), 1 << s.cfg.max_page_order):
+        if s.cfg.region_order:
+            count_contig(s, at, s.cfg.max_page_order, -1)
         split_large_buddy(s, page_zone(s, at), at, s.cfg.max_page_order, k.FPI_NONE)
     return True

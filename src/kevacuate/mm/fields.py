@@ -622,6 +622,7 @@ class Region(Record):
     working: int  #: how many pageblocks its worker has queued since it began, 0: it is not at work
     cursor: int  #: the pageblock at which evacuation of it goes on
     rests_until: int  #: until when its worker does nothing
+    nr_contig: int  #: pages that contiguous allocations have
     next: int  #: the next region of its zone, category and class, by address
     prev: int
 

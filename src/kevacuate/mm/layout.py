@@ -501,6 +501,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
+    cfg.contig_cc = cfg.nr_nodes + 1 - cfg.open_loop
     cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) << cfg.pageblock_order
     _set_profile(cfg, machine)
     _set_zram(cfg, machine)
@@ -625,7 +626,6 @@ def contig_folios(machine: MachineConfig) -> int:
 
 def _set_contig(s: View, machine: MachineConfig) -> None:
     """The compact_control of contiguous allocation, the last one but a policy's, and room for its lists."""
-    s.cfg.contig_cc = s.cfg.nr_nodes + 1 - s.cfg.open_loop
     cc, most = s.cc[s.cfg.contig_cc], contig_folios(machine)
     cc.order, cc.mode = -1, k.MIGRATE_SYNC
     cc.sources = contig_lists(machine)
