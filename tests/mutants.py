@@ -159,6 +159,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/contig.py", "if not set_migratetype_isolate(s, first)", "if set_migratetype_isolate(s, first) and False", CONTIG),
     ("mm/contig_migrate.py", "if s.link[2 * pfn + 1] & k.ATTR_PINNED:", "if s.link[2 * pfn + 1] & 0:", f"{CONTIG} -k pinned"),
     ("mm/contig_migrate.py", "lru_add_batch_drain(s, cpu)", "pass", CONTIG),
+    ("policy/spb_contig.py", "region_contig=True", "region_contig=False", f"{CONTIG} -k named"),
     ("mm/contig_regions.py", "size * s.cfg.region_contig_free // 100", "0", f"{CONTIG} -k little"),
     ("mm/region_evacuate.py", "if smallest_of_region(s, number, order, mt) >= 0:", "if False:", RELIEF),
     ("mm/region_shrink.py", "slabs & ((1 << s.cfg.region_shrink_priority) - 1) == 0", "slabs & 1 == 1", RELIEF),

@@ -26,6 +26,7 @@ from kevacuate.mm.layout import (
     ZoneConfig,
     build_state,
 )
+from kevacuate.policy import parse_policy
 
 GIGANTIC = k.GFP_KERNEL | k.GFP_HIGHMEM | k.GFP_COMP | k.GFP_NOWARN
 """What hugetlb asks for a gigantic page with (htlb_alloc_mask, include/linux/hugetlb.h)."""
@@ -220,6 +221,13 @@ def test_regions_say_which_range_is_cheapest() -> None:
     assert used[ask(state) // 64] == 0
     assert state.view.stat.contig_scanned == 0
     assert kept_regions(state)["clean_whole"] == 31
+
+
+def test_the_policy_named_so_asks_regions() -> None:
+    named = parse_policy("spb-contig,contig-tries=3,contig-free=40").evacuation(1, 1).regions
+    assert (named.region_contig, named.region_contig_tries, named.region_contig_free) == (True, 3, 40)
+    assert named.region_worker
+    assert not parse_policy("spb-worker").evacuation(1, 1).regions.region_contig
 
 
 def test_regions_of_which_too_little_is_free_are_left_alone() -> None:
