@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from lockstep import Lockstep
@@ -156,10 +157,10 @@ def machine(*, regions: RegionConfig | None = None) -> State:
     return state
 
 
-def fill(state: State, pages: int) -> None:
+def fill(state: State, pages: int, attr: int = k.ATTR_LRU) -> None:
     """Movable pages from the low end of memory on: objects 0 to *pages* - 1."""
     for obj in range(pages):
-        assert entry.alloc(state, 0, -1, 0, k.MIGRATE_MOVABLE, k.GFP_HIGHUSER_MOVABLE, k.ATTR_LRU, obj) >= 0
+        assert entry.alloc(state, 0, -1, 0, k.MIGRATE_MOVABLE, k.GFP_HIGHUSER_MOVABLE, attr, obj) >= 0
     entry.drain_all(state)
     entry.lru_add_drain_all(state)
 
@@ -199,14 +200,17 @@ def test_a_range_with_an_unmovable_page_is_passed_over() -> None:
     assert not pfn <= page < pfn + 64
 
 
-def test_a_pinned_page_keeps_a_range_and_nothing_is_lost() -> None:
+@pytest.mark.parametrize("attr", [k.ATTR_LRU, k.ATTR_LRU | k.ATTR_FILE | k.ATTR_DIRTY])
+def test_a_pinned_page_keeps_a_range_and_nothing_is_lost(attr: int) -> None:
+    """Anonymous ones are not isolated; those of files are, and fail."""
     state = machine()
-    fill(state, 64)
+    fill(state, 64, attr)
     held = {int(state.obj[obj]) // 64 for obj in range(64)}
     for obj in range(64):
         state.link[2 * int(state.obj[obj]) + 1] |= k.ATTR_PINNED
     free = state.view.zone[0].nr_free_pages
     got = [ask(state, obj=4000 + i) for i in range(32)]
+    assert state.view.stat.pgmigrate_success == 0
     assert sum(pfn >= 0 for pfn in got) == 32 - len(held)
     assert state.view.stat.contig_fail == len(held)
     assert state.view.zone[0].nr_free_pages == free - 64 * (32 - len(held))
