@@ -152,7 +152,8 @@ def test_json_says_what_is_decided(compared: dict[str, Any]) -> None:
     assert [row["id"] for row in told["rows"]] == [
         row for row in DECIDING if not row.startswith("vmstat.")
     ], "open"
-    assert set(told["rows"][0]) == {"id", "policy", "state", "replays", "p", "seen", "difference"}
+    fields = {"id", "policy", "state", "replays", "p", "seen", "difference", "low", "high", "needed"}
+    assert set(told["rows"][0]) == fields
 
 
 def test_without_a_time_to_spend_five_replays_are_made(synthetic_kev: Path, compared: dict[str, Any]) -> None:
