@@ -203,7 +203,7 @@ def change_bounds(first: Sample, second: Sample, level: float) -> tuple[float, f
     apart = welch(first, second)
     if not apart.error:
         return None
-    squared = t_quantile(1 - level, apart.freedom) ** 2
+    squared = t_quantile(1 - level, int(apart.freedom)) ** 2  # rounded down: to the safe side, and kept
     error = squared * first.error**2
     known = first.mean**2 - error
     if known <= 0 or first.mean <= 0:
