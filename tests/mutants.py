@@ -177,7 +177,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
         "at",
         "tests/demand/test_again.py -k turns",
     ),
-    ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
+    ("runs/tiled.py", "(of.copy, of.row, rows.mt", "(of.row, of.copy, rows.mt", "tests/runs/test_scale.py -k several"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
 )  # fmt: skip
