@@ -16,6 +16,7 @@ from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
+from kevacuate.policy.spb_contig import SPB_CONTIG
 from kevacuate.policy.spb_evacuation import SPB_EVACUATION
 from kevacuate.policy.spb_passes import SPB_PASSES
 from kevacuate.policy.spb_shrink import SPB_SHRINK
@@ -122,6 +123,7 @@ POLICIES: dict[str, PolicyKind] = {
         SPB_WORKER,
         SPB_EVACUATION,
         SPB_SHRINK,
+        SPB_CONTIG,
     )
 }
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
