@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.mm.constants import REGION_AUTO
 from kevacuate.mm.layout import EvacuationConfig, RegionConfig
 from kevacuate.policy.evacuate import EVACUATE
 from kevacuate.policy.hooks import Declared
 from kevacuate.policy.kind import PolicyKind
 from kevacuate.policy.knobs import Knob, SkipBits
-from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
+from kevacuate.policy.load import SHIPPED, HooksFile, installed, load_entry_point, load_file, load_shipped
 from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
 from kevacuate.policy.spb_evacuation import SPB_EVACUATION
@@ -130,6 +131,12 @@ KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, kno
 """Every knob of every policy, in the order in which they are shown: that of :data:`POLICIES`."""
 
 
+def policies_told() -> dict[str, str]:
+    """What each policy is that can be named without a file, in a few words."""
+    told = {name: kind.what for name, kind in POLICIES.items()}
+    return told | {name: kind_of_hooks(name).what for name in SHIPPED}
+
+
 def parse_policies(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
     """One policy or several, written or parsed already, as a list.
 
@@ -206,10 +213,12 @@ def kind_of_hooks(name: str) -> PolicyKind:
         file = load_file(path, cls)
     elif name.endswith(".py"):
         raise KevacuateError(f"The policy {name} names a file alone: write {name}:CLASS.")
+    elif name in SHIPPED:
+        file = load_shipped(name)
     elif entry := installed().get(name):
         file = load_entry_point(entry)
     else:
-        known = ", ".join([*POLICIES, *installed()])
+        known = ", ".join([*POLICIES, *SHIPPED, *installed()])
         raise KevacuateError(
             f"There is no policy {name!r}: the known ones are {known}; a file is written FILE.py:CLASS."
         )
@@ -220,4 +229,5 @@ def kind_of_hooks(name: str) -> PolicyKind:
         )
     what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
     variants = declared_variants(getattr(file.policy, "ablation", ()), f"{file.path}: {file.name}")
-    return PolicyKind(name, what, {**own, **KNOBS}, ablation=variants, hooks=file)
+    regions = RegionConfig(REGION_AUTO if name in SHIPPED else 0)
+    return PolicyKind(name, what, {**own, **KNOBS}, ablation=variants, hooks=file, regions=regions)
