@@ -109,6 +109,9 @@ class Config:
     region_evacuate_blocks: int = 8
     region_shrink: bool = False
     region_shrink_priority: int = 4
+    region_contig: bool = False
+    region_contig_tries: int = 0
+    region_contig_free: int = 0
     log_level: int = 1
     kernel_name: str = "7.2"
 

@@ -17,6 +17,7 @@ from kevacuate.policy.knobs import KEPT_REGIONS, REGIONS, Knob, SkipBits
 from kevacuate.policy.load import SHIPPED, HooksFile, installed, load_entry_point, load_file, load_shipped
 from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
+from kevacuate.policy.spb_contig import SPB_CONTIG
 from kevacuate.policy.spb_evacuation import SPB_EVACUATION
 from kevacuate.policy.spb_passes import SPB_PASSES
 from kevacuate.policy.spb_shrink import SPB_SHRINK
@@ -129,6 +130,7 @@ POLICIES: dict[str, PolicyKind] = {
         SPB_WORKER,
         SPB_EVACUATION,
         SPB_SHRINK,
+        SPB_CONTIG,
     )
 }
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
