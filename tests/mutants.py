@@ -43,6 +43,9 @@ APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
 RELIEF = "tests/mm/test_region_relief.py"
 BORDER = "tests/policy/test_policy_contiguitas.py"
+DECIDED = "tests/measure/test_measure_sequential.py -k matters"
+WAITED = "tests/runs/test_runs_until_decided.py -k wait"
+SAMPLED = "tests/cli/test_cli_commands.py -k samples_are_few"
 CONTIG = "tests/mm/test_contig.py"
 COSTS = "tests/search/test_search_cost.py -k by_region"
 
@@ -191,6 +194,12 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("runs/tiled.py", "(of.copy, of.row, rows.mt", "(of.row, of.copy, rows.mt", "tests/runs/test_scale.py -k several"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
+    ("measure/sequential.py", "MATTERS = 0.20", "MATTERS = 0.30", DECIDED),
+    ("measure/sequential.py", "max(-low, high) <= MATTERS", "min(-low, high) <= MATTERS", DECIDED),
+    ("runs/until_decided.py", "chance >= HOPELESS", "chance >= 0", WAITED),
+    ("runs/until_decided.py", "told.decided or not _worth_going_on", "True or not _worth_going_on", WAITED),
+    ("cli/compare.py", "if not (series or save)", "if not save", SAMPLED),
+    ("cli/compare.py", "SAMPLES = 20", "SAMPLES = 100", SAMPLED),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

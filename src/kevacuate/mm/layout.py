@@ -500,6 +500,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.claims = CLAIM_TYPES[policy.claims]
     cfg.notes_slab = policy.regions.region_shrink  # or a policy's file says so
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
+    cfg.compaction_hpage_order = machine.hpage_pmd_order if machine.hpage_pmd_order >= 0 else k.PMD_ORDER
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH

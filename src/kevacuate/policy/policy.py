@@ -240,7 +240,7 @@ def kind_of_hooks(name: str) -> PolicyKind:
     own = {one.name: _knob(one) for one in file.policy.declared.values() if one.sort == "knob"}
     if taken := sorted(set(own) & set(KNOBS)):
         raise KevacuateError(
-            f"{file.path}: {file.name} declares the knob {taken[0]}, which every policy has: choose another name."
+            f"{file.path}: {file.name} declares the knob {taken[0]}, which a built-in policy has: choose another name."
         )
     what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
     variants = declared_variants(getattr(file.policy, "ablation", ()), f"{file.path}: {file.name}")
