@@ -180,6 +180,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
+    ("runs/loop.py", "        t = row_time(s, d.t[i])\n        while t", "        t = row_time(s, d.t[i])\n        row_begins(s, d.t[i])\n        while t", "tests/runs/test_runs_closed_loop.py -k looking"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
