@@ -17,6 +17,7 @@ from workload_book import workload
 import kevacuate
 from kevacuate import KevacuateError, ReplayOptions, StartState
 from kevacuate.demand.build import Demand, build_demand
+from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.kernel.pageflags import KPF_ACTIVE, KPF_BUDDY, KPF_REFERENCED, flag
 from kevacuate.measure.startfile import read_start
 from kevacuate.mm import constants as k
@@ -26,6 +27,7 @@ from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp
 from kevacuate.runs.alive import Alive
 from kevacuate.runs.replay import Replay
+from kevacuate.runs.scaled_start import scaled, scaled_start, scaling_of
 from kevacuate.runs.start import run_until, start_state
 from kevacuate.runs.taken import folio_flags, state_of, taken
 from kevacuate.workload import describe as ds
@@ -196,7 +198,6 @@ def joined(chunks: Iterable[DemandChunk]) -> DemandChunk:
 def start_state_of(start: StartState, memory: str = "1GiB", cpus: int | None = None) -> StartState:
     """A start state, scaled."""
     from kevacuate.runs.start import bytes_of
-    from kevacuate.workload.scaled import scaled
 
     return scaled(start, bytes_of(memory), cpus)
 
@@ -233,6 +234,41 @@ def test_twice_the_zone_is_each_list_twice_in_turn() -> None:
             lists.append((free.pfn[mine] - one.state.zones[1].start_pfn).tolist())
         short, long = lists
         assert long == [pfn + shift for pfn in short for shift in (0, normal)]
+
+
+def test_whole_copies_are_the_same_by_size_and_by_number() -> None:
+    one = ds.Workload(
+        machine=ds.Machine(memory="64MiB", zones="one", cpus=2, reserved=0),
+        parts=PARTS,
+        duration="1s",
+        fill="1s",
+    )
+    start = start_state(one, policy="mainline")
+    by_size = start_state_of(start, "192MiB", 4)
+    objects = start_objects(start.state, pages_in_use(start.state, start.machine.hugepage_order))
+    whole = scaled_start(
+        start.machine, start.state, objects, scaling_of(start.machine, start.state, copies=3, groups=2)
+    )
+    digests = [replace(by_size, machine=whole.machine, state=s).digest for s in (by_size.state, whole.state)]
+    assert digests[0] == digests[1]
+    assert len(whole.objects.pfn) == 3 * len(objects.pfn)
+
+
+def test_reserves_grow_with_the_zones_above_and_a_chosen_min_free_kbytes_stays() -> None:
+    start = start_state_of(used(), "128MiB")
+    dma, above = start.state.zones
+    assert dma.lowmem_reserve[1] == above.managed // 256 > 0
+    objects = start_objects(start.state, pages_in_use(start.state, start.machine.hugepage_order))
+    whole = scaled_start(start.machine, start.state, objects, scaling_of(start.machine, start.state, 4, 1))
+    for large in (whole.state, start_state_of(start, "512MiB").state):
+        assert large.zones[0].lowmem_reserve[1] == large.zones[1].managed // 256 > 3 * dma.lowmem_reserve[1]
+    settings = {"min_free_kbytes": 20_000, "watermark_scale_factor": 10}
+    chosen = replace(
+        start, machine=replace(start.machine, extra={**start.machine.extra, "settings": settings})
+    )
+    made = start_state_of(chosen, "1GiB")
+    assert made.machine.extra["settings"] == settings
+    assert sum(zone.watermark[k.WMARK_MIN] for zone in made.state.zones) == pytest.approx(5_000, abs=2)
 
 
 def test_more_cpus_share_the_per_cpu_pages() -> None:

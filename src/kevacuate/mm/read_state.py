@@ -69,6 +69,16 @@ def _in_list_order(state: State, pfn: Int64Array) -> tuple[Int64Array, Int64Arra
     return sentinel[by], pfn[by]
 
 
+def list_length(state: State, z: int, order: int, mt: int) -> int:
+    """Number of chunks on one free list."""
+    head = state.view.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
+    length, at = 0, int(state.link[2 * head])
+    while at != head:
+        length += 1
+        at = int(state.link[2 * at])
+    return length
+
+
 def read_free_lists(state: State) -> FreeChunks:
     """Every chunk of the buddy lists (the inverse of :func:`~kevacuate.mm.load_state.load_free_lists`)."""
     heads = np.flatnonzero(state.meta >> 4 == k.CHUNK_BUDDY)
