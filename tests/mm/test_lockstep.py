@@ -58,6 +58,9 @@ PRESSURE_SHARDS = [
     Shard("pressure, zram", "swap", 5, 800),
     Shard("pressure, zram", "press", 12, 800),
     Shard("pressure, zram, high marks", "swap", 8, 600),
+    Shard("generations", "reclaim", 6, 1000),
+    Shard("generations", "press", 4, 800),
+    Shard("generations, zram", "swap", 6, 800),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
 REGION_SHARDS = [

@@ -6,7 +6,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from . import buddy, isolation, kcompactd, lru, migrate, page_alloc, pcp, scheduler, swap, vmscan, watermark
+from . import (
+    buddy,
+    generations,
+    isolation,
+    kcompactd,
+    lru,
+    migrate,
+    page_alloc,
+    pcp,
+    scheduler,
+    swap,
+    vmscan,
+    watermark,
+)
 from .check import check
 from .config import Config
 from .constants import A_STATIC, ALLOC, BUDDY, ISOLATED, MOVABLE, PCP, ZONE_MOVABLE
@@ -26,6 +39,9 @@ class Oracle:
         self.m = Machine(config)
         if config.swap_pages:
             self.m.swap = swap.new_swap(self.m)
+        if config.lru_gen and not config.open_loop:
+            for lruvec in self.m.lruvecs:
+                lruvec.gens = generations.Generations()
         for zone in self.m.zones:
             watermark.zone_set_pcp_bounds(self.m, zone)
         if boot:

@@ -16,6 +16,9 @@ from kevacuate.mm.constants import (
     COMPACT_CLUSTER_MAX,
     EXIT_NAMES,
     FOLIO_BATCH_SIZE,
+    MAX_NR_TIERS,
+    MIN_LRU_BATCH,
+    NR_GEN_LISTS,
     NR_HOOKS,
     NR_LRU_LISTS,
     NR_ORDERS,
@@ -23,7 +26,6 @@ from kevacuate.mm.constants import (
     NR_REGION_ZONES,
     NR_TYPES,
     NR_ZONE_TYPES,
-    SWAP_CLUSTER_MAX,
     WHY_NAMES,
 )
 from kevacuate.records import Record, Records, Words, words
@@ -111,6 +113,9 @@ class Config(Record):
     flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
     swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
     swappiness: int  #: vm.swappiness
+    lru_gen: int  #: /sys/kernel/mm/lru_gen/enabled: the multi-gen LRU in place of active and inactive lists, in closed loop,
+    lru_gen_heads: int  #: index in ``lru``, in pairs of words, of its lists' heads,
+    lru_gen_words: int  #: and, in words, of object 0's generation and uses
     anon_used: int  #: thousandths of the anonymous pages that are in use all the time, an input
     zram_write_ns: int  #: what reclaim pays for a page that it compresses
     zs_chain: int  #: pages of a zspage (pages_per_zspage) of the one size class that all pages compress to,
@@ -322,6 +327,7 @@ class Counters(Record):
     pgrefill: int  #: pages of active lists scanned
     pgactivate: int
     pgdeactivate: int
+    lru_gen_aged: int  #: generations that the multi-gen LRU has begun
     nr_swap_pages: int  #: slots that are free; 0 without swap
     swap_free: int  #: the first free slot (a stack), -1: none
     swap_first: int  #: the slot whose page is used again first, -1: none,
@@ -419,6 +425,14 @@ class Node(Record):
     refaults_anon: int
     anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
     file_cost: int
+    max_seq: int  #: struct lru_gen_folio, as what follows, with lru_gen alone: the youngest generation's number,
+    min_seq: Words = words(2)  #: the oldest one's by type (LRU_GEN_*)
+    gen_pages: Words = words(NR_GEN_LISTS)  #: nr_pages[generation][type][zone index]
+    avg_refaulted: Words = words(2 * MAX_NR_TIERS)  #: [type][tier], as what follows,
+    avg_total: Words = words(2 * MAX_NR_TIERS)
+    protected: Words = words(2 * MAX_NR_TIERS)
+    evicted: Words = words(2 * MAX_NR_TIERS)
+    refaulted: Words = words(2 * MAX_NR_TIERS)
     pgdat_writeback: int  #: PGDAT_WRITEBACK
     nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
@@ -538,7 +552,11 @@ class ScanControl(Record):
     scanned: int  #: pages scanned since it began, of any list
     cost: int  #: ns of that, not scaled
     nr_kept: int  #: folios on ``kept``
-    kept: Words = words(SWAP_CLUSTER_MAX)  #: what shrink_folio_list leaves on the list, first looked at first
+    kept: Words = words(MIN_LRU_BATCH)  #: what shrink_folio_list leaves on the list, first looked at first
+    aging: int  #: with lru_gen, as what follows: whether try_to_shrink_lruvec has begun,
+    swappiness: int  #: its swappiness,
+    gen_type: int  #: the type that a batch was isolated from,
+    isolated: int  #: and the pages isolated
     nr_free_folios: int
     free_folios: Words = words(FOLIO_BATCH_SIZE)
 

@@ -6,6 +6,10 @@ The lists are linked by object in ``lru``: pair *i* of its words is the next and
 dropped has room for its shadow entry (:mod:`kevacuate.mm.workingset`). A folio without an object is counted, but on no list:
 nobody could tell its owner that it is gone. Unevictable folios are counted alone, as in the kernel.
 
+With the multi-gen LRU (:mod:`kevacuate.mm.lru_gen`) folios stand on a list for each generation, type and zone index. Behind the
+links ``lru`` has a word for each object then: the generation of its folio plus 1 (0: on no list), and its uses shifted by 3. A
+folio without an object is in no generation; it counts as inactive, or as active where it was isolated from an active list.
+
 One lruvec a node: memory cgroups are not modelled.
 """
 
@@ -15,18 +19,26 @@ from kevacuate.jit import part
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
     ATTR_ACTIVE,
+    ATTR_DIRTY,
     ATTR_FILE,
     ATTR_MLOCKED,
     ATTR_ON_LRU,
+    ATTR_RECLAIM,
+    ATTR_REFERENCED,
+    ATTR_WORKINGSET,
+    ATTR_WRITEBACK,
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
     LRU_LISTS,
     LRU_UNEVICTABLE,
+    MAX_NR_GENS,
+    MIN_NR_GENS,
+    NR_GEN_LISTS,
     NR_LRU_LISTS,
 )
-from kevacuate.mm.fields import View
+from kevacuate.mm.fields import Node, View
 
 GB_PAGES_SHIFT = 18
 """1 GiB is 2 to the power of this many pages."""
@@ -77,6 +89,97 @@ def lru_unlink(s: View, at: int) -> None:
     s.lru[2 * after + 1] = before
 
 
+@part(inline=True)
+def gen_word(s: View, obj: int) -> int:
+    """Index in ``lru`` of an object's generation and uses."""
+    return s.cfg.lru_gen_words + obj
+
+
+@part(inline=True)
+def gen_list(gen: int, file: int, index: int) -> int:
+    """Number of a list among those of a node's generations, and its place in ``gen_pages``."""
+    return (2 * gen + file) * 4 + index
+
+
+@part(inline=True)
+def gen_head(s: View, node: int, which: int) -> int:
+    """Number in ``lru`` of the head of a generation's list."""
+    return s.cfg.lru_gen_heads + node * NR_GEN_LISTS + which
+
+
+@part(inline=True)
+def gen_type(attr: int) -> int:
+    """LRU_GEN_ANON or LRU_GEN_FILE."""
+    return 1 if attr & ATTR_FILE else 0
+
+
+@part
+def lru_gen_is_active(pgdat: Node, gen: int) -> bool:
+    """Whether a generation is one of the two youngest, which count as active (mm_inline.h:149)."""
+    return (pgdat.max_seq - gen) % MAX_NR_GENS < MIN_NR_GENS
+
+
+@part(cold=True)
+def lru_gen_update_size(s: View, pfn: int, attr: int, old: int, new: int) -> None:
+    """A folio goes from a generation to another, -1 being none: the sizes of both, and of active and inactive pages (:157)."""
+    z = page_zone(s, pfn)
+    zone = s.zone[z]
+    pgdat = s.node[zone.node]
+    pages = 1 << (s.meta[pfn] & 15)
+    file = gen_type(attr)
+    lru = LRU_INACTIVE_FILE * file
+    if old >= 0:
+        pgdat.gen_pages[gen_list(old, file, zone.index)] -= pages
+        update_lru_size(s, z, lru + (1 if lru_gen_is_active(pgdat, old) else 0), -pages)
+    if new >= 0:
+        pgdat.gen_pages[gen_list(new, file, zone.index)] += pages
+        update_lru_size(s, z, lru + (1 if lru_gen_is_active(pgdat, new) else 0), pages)
+
+
+@part(cold=True)
+def lru_gen_folio_seq(s: View, pfn: int, attr: int, reclaiming: bool) -> int:
+    """The number of the generation that a folio belongs in, by its flags (:202)."""
+    pgdat = s.node[s.zone[page_zone(s, pfn)].node]
+    marked = attr & ATTR_RECLAIM and attr & (ATTR_DIRTY | ATTR_WRITEBACK)
+    if attr & ATTR_ACTIVE:
+        back = MIN_NR_GENS - (1 if attr & ATTR_WORKINGSET else 0)
+    elif reclaiming:
+        back = MAX_NR_GENS
+    elif not attr & ATTR_FILE or marked:
+        back = MIN_NR_GENS
+    else:
+        back = MAX_NR_GENS - (1 if attr & (ATTR_WORKINGSET | ATTR_REFERENCED) else 0)
+    return max(pgdat.max_seq - back + 1, pgdat.min_seq[gen_type(attr)])
+
+
+@part(cold=True)
+def lru_gen_add_folio(s: View, pfn: int, attr: int, obj: int, reclaiming: bool) -> None:
+    """Put a folio into its generation: at the head of the list, if it is to be reclaimed at the tail (:241)."""
+    gen = lru_gen_folio_seq(s, pfn, attr, reclaiming) % MAX_NR_GENS
+    word = gen_word(s, obj)
+    s.lru[word] = (s.lru[word] & ~7) | (gen + 1)
+    s.link[2 * pfn + 1] = attr & ~ATTR_ACTIVE
+    lru_gen_update_size(s, pfn, attr, -1, gen)
+    zone = s.zone[page_zone(s, pfn)]
+    head = gen_head(s, zone.node, gen_list(gen, gen_type(attr), zone.index))
+    if reclaiming:
+        lru_link(s, s.cfg.lru_first + obj, s.lru[2 * head + 1] + 0, head)
+    else:
+        lru_link(s, s.cfg.lru_first + obj, head, s.lru[2 * head] + 0)
+
+
+@part(cold=True)
+def lru_gen_del_folio(s: View, pfn: int, attr: int, obj: int, reclaiming: bool) -> None:
+    """Take a folio out of its generation; one of an active generation is active, unless it is to be reclaimed (:270)."""
+    word = gen_word(s, obj)
+    gen = (s.lru[word] & 7) - 1
+    s.lru[word] = s.lru[word] & ~7
+    if not reclaiming and lru_gen_is_active(s.node[s.zone[page_zone(s, pfn)].node], gen):
+        s.link[2 * pfn + 1] |= ATTR_ACTIVE
+    lru_gen_update_size(s, pfn, attr, gen, -1)
+    lru_unlink(s, s.cfg.lru_first + obj)
+
+
 @part
 def lruvec_add_folio(s: View, pfn: int) -> None:
     """Put a folio at the head of the list that its attributes name."""
@@ -84,6 +187,9 @@ def lruvec_add_folio(s: View, pfn: int) -> None:
     obj = s.link[2 * pfn] + 0
     z = page_zone(s, pfn)
     lru = folio_lru_list(attr)
+    if s.cfg.lru_gen and obj >= 0 and lru != LRU_UNEVICTABLE:
+        lru_gen_add_folio(s, pfn, attr, obj, False)
+        return
     update_lru_size(s, z, lru, 1 << (s.meta[pfn] & 15))
     if obj >= 0 and lru != LRU_UNEVICTABLE:
         head = lru_head(s.zone[z].node, lru)
@@ -95,9 +201,32 @@ def lruvec_del_folio(s: View, pfn: int, attr: int) -> None:
     """Take a folio, whose attributes are *attr*, off its list."""
     obj = s.link[2 * pfn] + 0
     lru = folio_lru_list(attr)
+    if s.cfg.lru_gen and obj >= 0 and lru != LRU_UNEVICTABLE:
+        lru_gen_del_folio(s, pfn, attr, obj, False)
+        return
     update_lru_size(s, page_zone(s, pfn), lru, -(1 << (s.meta[pfn] & 15)))
     if obj >= 0 and lru != LRU_UNEVICTABLE:
         lru_unlink(s, s.cfg.lru_first + obj)
+
+
+@part(cold=True)
+def lru_gen_word_moves(s: View, before: int, obj: int) -> None:
+    """Object *obj* has the folio that object *before* had: with its generation and uses."""
+    value = s.lru[gen_word(s, before)] + 0
+    s.lru[gen_word(s, before)] = 0
+    s.lru[gen_word(s, obj)] = value
+
+
+@part(cold=True)
+def lru_gen_half(s: View, pfn: int, attr: int, obj: int, upper: int) -> None:
+    """The upper half of a folio, at *pfn*, leaves its generation as it has no object, or joins one as the lower half has none."""
+    pages = 1 << (s.meta[pfn] & 15)
+    if obj < 0:
+        update_lru_size(s, page_zone(s, pfn), folio_lru_list(attr), -pages)
+        lru_gen_add_folio(s, pfn, attr, upper, False)
+        return
+    lru_gen_update_size(s, pfn, attr, (s.lru[gen_word(s, obj)] & 7) - 1, -1)
+    update_lru_size(s, page_zone(s, pfn), folio_lru_list(attr), pages)
 
 
 @part(cold=True)
@@ -106,7 +235,11 @@ def lru_add_split_folio(s: View, attr: int, obj: int, upper: int, pfn: int) -> N
 
     The pages are counted already. If the lower half has no object, the upper one goes to the head of the list.
     """
-    if attr & ATTR_MLOCKED or upper < 0:
+    if attr & ATTR_MLOCKED:
+        return
+    if s.cfg.lru_gen and (obj < 0) != (upper < 0):
+        lru_gen_half(s, pfn, attr, obj, upper)
+    if upper < 0 or (s.cfg.lru_gen and obj < 0):
         return
     at = lru_head(s.zone[page_zone(s, pfn)].node, folio_lru_list(attr))
     at = s.lru[2 * at] + 0 if obj < 0 else s.cfg.lru_first + obj
@@ -119,6 +252,8 @@ def lru_rename(s: View, pfn: int, obj: int) -> None:
     before = s.link[2 * pfn] + 0
     attr = s.link[2 * pfn + 1] + 0
     s.link[2 * pfn] = obj
+    if s.cfg.lru_gen and before >= 0 and obj >= 0:
+        lru_gen_word_moves(s, before, obj)
     if s.cfg.open_loop or not attr & ATTR_ON_LRU or attr & ATTR_MLOCKED or before < 0 or obj < 0:
         return
     at = s.cfg.lru_first + before

@@ -13,19 +13,112 @@ from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.constants import (
     ATTR_ACTIVE,
     ATTR_FILE,
+    ATTR_MLOCKED,
+    ATTR_REFERENCED,
     ATTR_WORKINGSET,
     IN_SWAP,
     LRU_ACTIVE_ANON,
     LRU_ACTIVE_FILE,
     LRU_INACTIVE_ANON,
     LRU_INACTIVE_FILE,
+    LRU_REFS_WIDTH,
+    MAX_NR_GENS,
+    MAX_NR_TIERS,
+    MOST_LRU_REFS,
     OBJ_DROPPED,
     SHADOW_MASK,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.lruvec import lruvec_lru_size
+from kevacuate.mm.lruvec import gen_type, gen_word, lruvec_lru_size
 from kevacuate.mm.scan_balance import lru_note_cost
+
+
+@part
+def folio_lru_refs(s: View, attr: int, obj: int) -> int:
+    """Uses of a folio through file descriptors, 0 to 4, with lru_gen (folio_lru_refs, include/linux/mm_inline.h)."""
+    return (s.lru[gen_word(s, obj)] >> 3) + 1 if attr & ATTR_REFERENCED else 0
+
+
+@part
+def lru_tier_from_refs(attr: int, refs: int) -> int:
+    """The tier of a folio that was used so often: the last one if it was in the working set, else order_base_2(refs)."""
+    if attr & ATTR_WORKINGSET:
+        return MAX_NR_TIERS - 1
+    return 2 if refs > 2 else (1 if refs == 2 else 0)
+
+
+@part(cold=True)
+def lru_gen_eviction(s: View, pfn: int, attr: int, obj: int) -> int:
+    """Count the eviction of a folio in its tier; the token of its shadow: the oldest generation, and its uses (:235)."""
+    pgdat = s.node[s.zone[page_zone(s, pfn)].node]
+    file = gen_type(attr)
+    refs = folio_lru_refs(s, attr, obj)
+    pgdat.evicted[MAX_NR_TIERS * file + lru_tier_from_refs(attr, refs)] += 1 << (s.meta[pfn] & 15)
+    return (pgdat.min_seq[file] << LRU_REFS_WIDTH | max(refs - 1, 0)) & SHADOW_MASK
+
+
+@part(cold=True)
+def lru_gen_refault(s: View, pfn: int, attr: int, token: int, word: int) -> None:
+    """A folio whose shadow entry is *token* and *word* is read again: in the working set still if it was so, else in its tier (:292).
+
+    Nothing is counted where it is read into another node. One that was evicted MAX_NR_GENS generations ago is a new one.
+    """
+    node = word >> 1
+    pages = 1 << (s.meta[pfn] & 15)
+    file = gen_type(attr)
+    if node != s.zone[page_zone(s, pfn)].node:
+        return
+    count_refault(s, file, pages)
+    pgdat = s.node[node]
+    if abs(pgdat.max_seq - (token >> LRU_REFS_WIDTH)) >= MAX_NR_GENS:
+        return
+    refs = (token & MOST_LRU_REFS) + 1
+    workingset = ATTR_WORKINGSET if word & 1 else 0
+    pgdat.refaulted[MAX_NR_TIERS * file + lru_tier_from_refs(workingset, refs)] += pages
+    if workingset:
+        s.link[2 * pfn + 1] |= ATTR_WORKINGSET
+        count_restore(s, file, pages)
+
+
+@part(cold=True)
+def count_refault(s: View, file: int, pages: int) -> None:
+    """workingset_refault_file or workingset_refault_anon."""
+    if file:
+        s.stat.workingset_refault_file += pages
+    else:
+        s.stat.workingset_refault_anon += pages
+
+
+@part(cold=True)
+def count_restore(s: View, file: int, pages: int) -> None:
+    """workingset_restore_*; an anonymous page comes back in a fault, so it is activated too."""
+    if file:
+        s.stat.workingset_restore_file += pages
+        return
+    s.stat.workingset_restore_anon += pages
+    s.stat.workingset_activate_anon += pages
+
+
+@part(cold=True)
+def lru_gen_new_folio(s: View, pfn: int, attr: int, obj: int, before: int) -> None:
+    """A folio of the LRU is new, or has moved here: *before* is what ``s.obj`` said of its object.
+
+    What is read again is a refault. Anonymous memory is made in faults (folio_add_lru, mm/swap.c:549): it counts as used once, or
+    as active where it was in the working set. Approximate: no folio of a file is taken to be made in a fault, as nobody knows.
+    """
+    if before >= 0 or obj < 0:
+        return
+    s.lru[gen_word(s, obj)] = 0
+    at = 2 * (s.cfg.lru_first + obj)
+    if before == OBJ_DROPPED and attr & ATTR_FILE:
+        lru_gen_refault(s, pfn, attr, s.lru[at] + 0, s.lru[at + 1] + 0)
+    elif before == OBJ_DROPPED and s.cfg.swap_pages and s.lru[at + 1] == IN_SWAP:
+        entry = s.swap[s.lru[at] + 0]
+        lru_gen_refault(s, pfn, attr, entry.age + 0, entry.shadow + 0)
+    if not attr & (ATTR_FILE | ATTR_MLOCKED):
+        workingset = s.link[2 * pfn + 1] & ATTR_WORKINGSET
+        s.link[2 * pfn + 1] |= ATTR_ACTIVE if workingset else ATTR_REFERENCED
 
 
 @part
@@ -34,6 +127,10 @@ def workingset_eviction(s: View, pfn: int, attr: int, obj: int) -> None:
     node = s.zone[page_zone(s, pfn)].node
     pgdat = s.node[node]
     at = 2 * (s.cfg.lru_first + obj)
+    if s.cfg.lru_gen:
+        s.lru[at] = lru_gen_eviction(s, pfn, attr, obj)
+        s.lru[at + 1] = 2 * node + (1 if attr & ATTR_WORKINGSET else 0)
+        return
     s.lru[at] = pgdat.nonresident_age & SHADOW_MASK
     s.lru[at + 1] = 2 * node + (1 if attr & ATTR_WORKINGSET else 0)
     pgdat.nonresident_age += 1 << (s.meta[pfn] & 15)

@@ -28,12 +28,25 @@ from kevacuate.mm.constants import (
     ATTR_SLAB,
     ATTR_WRITEBACK,
     LRU_ACTIVE_FILE,
+    LRU_GEN_FILE,
     LRU_INACTIVE_FILE,
+    MAX_NR_GENS,
     MIGRATE_RECLAIMABLE,
     NEVER,
+    ZONE_MOVABLE,
 )
 from kevacuate.mm.fields import View
-from kevacuate.mm.lruvec import lru_head, lru_link, lru_object, lru_unlink, update_lru_size
+from kevacuate.mm.lruvec import (
+    gen_head,
+    gen_list,
+    lru_gen_add_folio,
+    lru_gen_del_folio,
+    lru_head,
+    lru_link,
+    lru_object,
+    lru_unlink,
+    update_lru_size,
+)
 
 _SHIFT = 16
 _WRAPS = 0x3FFF
@@ -86,13 +99,51 @@ def rotate_written(s: View, node: int) -> None:
 
 
 @part(cold=True)
+def lru_gen_rotate_written(s: View, node: int) -> None:
+    """:func:`rotate_written` with generations: the marked folios go to the tail of the oldest one, in the same order.
+
+    Approximate: the last marked is looked for in the youngest generation first, at the head of its list.
+    """
+    pgdat = s.node[node]
+    for index in range(ZONE_MOVABLE + 1):
+        oldest = max(pgdat.max_seq - MAX_NR_GENS + 1, pgdat.min_seq[LRU_GEN_FILE])
+        before = gen_head(s, node, gen_list(oldest % MAX_NR_GENS, LRU_GEN_FILE, index))
+        for seq in range(pgdat.max_seq, pgdat.min_seq[LRU_GEN_FILE] - 1, -1):
+            head = gen_head(s, node, gen_list(seq % MAX_NR_GENS, LRU_GEN_FILE, index))
+            at = s.lru[2 * head] + 0
+            while at != head and pgdat.nr_marked > 0:
+                after = s.lru[2 * at] + 0
+                pfn = s.obj[lru_object(s, at)] + 0
+                if is_marked(s, s.link[2 * pfn + 1] + 0):
+                    pgdat.nr_marked -= 1
+                    lru_gen_rotate(s, at, pfn, before)
+                    before = at
+                at = after
+    pgdat.nr_marked = 0
+
+
+@part(cold=True)
+def lru_gen_rotate(s: View, at: int, pfn: int, before: int) -> None:
+    """A written folio, at place *at* of ``lru``, goes before *before* of the oldest generation (lru_move_tail, mm/swap.c)."""
+    obj = lru_object(s, at)
+    lru_gen_del_folio(s, pfn, s.link[2 * pfn + 1] + 0, obj, True)
+    s.link[2 * pfn + 1] &= ~(ATTR_RECLAIM | ATTR_DIRTY | ATTR_DIRTIED)
+    lru_gen_add_folio(s, pfn, s.link[2 * pfn + 1] + 0, obj, True)
+    lru_unlink(s, at)
+    lru_link(s, at, s.lru[2 * before + 1] + 0, before)
+
+
+@part(cold=True)
 def flusher_writes(s: View) -> None:
     """All that is dirty is written, if the flusher has had its time."""
     if s.stat.now < s.stat.flush_due:
         return
     s.stat.flush_due = NEVER
     for node in range(s.cfg.nr_nodes):
-        rotate_written(s, node)
+        if s.cfg.lru_gen:
+            lru_gen_rotate_written(s, node)
+        else:
+            rotate_written(s, node)
     s.stat.flushes = (s.stat.flushes + 1) % _WRAPS
 
 
