@@ -35,7 +35,6 @@ from .generations import (
     seq_for,
     set_gen,
     tier_of,
-    use_seen,
     uses,
     worn,
 )
@@ -102,12 +101,12 @@ def roll(gens: Generations, kind: int, to: int) -> None:
 # Aging.
 
 
-def protect(m: Machine, gens: Generations, page: Page, at_head: bool) -> None:
+def protect(m: Machine, gens: Generations, page: Page) -> None:
     """The folio is spared for a generation."""
     kind, times = kind_of(page), uses(page)
     workingset, was_worn = bool(page.attr & A_WORKINGSET), worn(page)
     next_gen(m, gens, page)
-    move(m, page, at_head)
+    move(m, page, True)
     if not was_worn:
         gens.history[kind, tier_of(times, workingset)].protected += page.size
 
@@ -119,19 +118,6 @@ def next_gen(m: Machine, gens: Generations, page: Page) -> None:
         page.attr &= ~A_REFERENCED
         page.refs = 0
         set_gen(m, page, (oldest + 1) % GENS)
-
-
-def give_up_oldest(m: Machine, gens: Generations, kind: int, swappiness: int) -> None:
-    """`inc_min_seq`."""
-    if kind in evictable(swappiness):
-        for index in range(4):
-            pages = gens.lists[gens.min_seq[kind] % GENS, kind, index]
-            while pages.tail() >= 0:
-                m.reached["generations: folio of a full window moved on"] += 1
-                protect(m, gens, m.heads[pages.tail()], False)
-    else:
-        m.reached["generations: window moved past what may not be evicted"] += 1
-    roll(gens, kind, gens.min_seq[kind] + 1)
 
 
 def try_to_inc_min_seq(gens: Generations, swappiness: int) -> None:
@@ -181,7 +167,9 @@ def age(m: Machine, node: int, sc: ScanControl, swappiness: int) -> None:
     walk(m, gens, sc, swappiness)
     for kind in (ANON, FILE):
         if len(gens.generations(kind)) == GENS:
-            give_up_oldest(m, gens, kind, swappiness)
+            assert kind not in evictable(swappiness)
+            m.reached["generations: window moved past what may not be evicted"] += 1
+            roll(gens, kind, gens.min_seq[kind] + 1)
     gens.max_seq += 1
     recount(m.lruvecs[node])
     m.events["lru_gen_aged"] += 1
@@ -197,7 +185,7 @@ def spared(m: Machine, gens: Generations, sc: ScanControl, page: Page, tier: int
         move(m, page, True)
     elif worn(page) or tier_of(uses(page), bool(page.attr & A_WORKINGSET)) > tier:
         m.reached["generations: folio protected"] += 1
-        protect(m, gens, page, True)
+        protect(m, gens, page)
     elif m.zone_of(page.pfn).index > sc.reclaim_idx:
         m.reached["generations: folio of too high a zone moved on"] += 1
         next_gen(m, gens, page)
@@ -379,4 +367,3 @@ def rotate_written(m: Machine, lruvec: Lruvec) -> None:
             add(m, page, reclaiming=True)
             m.reached["written folio rotated to the tail"] += 1
     lruvec.marked = 0
-

@@ -413,7 +413,9 @@ def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     """Halve a chunk: its owner keeps the lower half, `new_obj` gets the upper one."""
     page = m.heads[pfn]
     page.order -= 1
-    upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr, dirtied=page.dirtied, refs=page.refs)
+    upper = Page(
+        pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr, dirtied=page.dirtied, refs=page.refs
+    )
     if page.state == ISOLATED:
         upper.attr &= A_MOVES_ALONG
         if page.attr & A_LRU:

@@ -55,7 +55,13 @@ def check_gen_list(s: View, node: int, which: int, most: int) -> tuple[int, int]
         zone = s.zone[page_zone(s, pfn)]
         mine = gen_type(attr) == which // 4 % 2 and zone.index == which % 4 and zone.node == node
         listed = s.meta[pfn] >> 4 == k.CHUNK_ALLOC and attr & k.ATTR_ON_LRU != 0
-        if not mine or not listed or attr & k.ATTR_MLOCKED or s.link[2 * pfn] != obj or s.lru[2 * at + 1] != before:
+        if (
+            not mine
+            or not listed
+            or attr & k.ATTR_MLOCKED
+            or s.link[2 * pfn] != obj
+            or s.lru[2 * at + 1] != before
+        ):
             return -1, pfn
         found += 1
         before = at

@@ -425,7 +425,9 @@ class Node(Record):
     refaults_anon: int
     anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
     file_cost: int
-    max_seq: int  #: struct lru_gen_folio, as what follows, with lru_gen alone: the youngest generation's number,
+    max_seq: (
+        int  #: struct lru_gen_folio, as what follows, with lru_gen alone: the youngest generation's number,
+    )
     min_seq: Words = words(2)  #: the oldest one's by type (LRU_GEN_*)
     gen_pages: Words = words(NR_GEN_LISTS)  #: nr_pages[generation][type][zone index]
     avg_refaulted: Words = words(2 * MAX_NR_TIERS)  #: [type][tier], as what follows,
@@ -553,7 +555,7 @@ class ScanControl(Record):
     cost: int  #: ns of that, not scaled
     nr_kept: int  #: folios on ``kept``
     kept: Words = words(MIN_LRU_BATCH)  #: what shrink_folio_list leaves on the list, first looked at first
-    aging: int  #: with lru_gen, as what follows: whether try_to_shrink_lruvec has begun,
+    begun: int  #: with lru_gen, as what follows: whether try_to_shrink_lruvec has begun,
     swappiness: int  #: its swappiness,
     gen_type: int  #: the type that a batch was isolated from,
     isolated: int  #: and the pages isolated

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The multi-gen LRU's generations: their feedback from refaults, and aging (mm/vmscan.c, 7.2): in closed loop, with lru_gen alone.
+"""The multi-gen LRU's generations: their feedback from refaults, and aging (mm/vmscan.c, 7.2); with lru_gen alone.
 
 Folios of each type (anonymous, of files) stand in generations, numbered from ``min_seq`` of the type to ``max_seq``. Aging begins
 a new one (:func:`inc_max_seq`) after it has looked at the accessed bits of page tables; :mod:`.lru_gen_evict` takes folios from
@@ -30,10 +30,6 @@ from kevacuate.mm.lruvec import (
     update_lru_size,
 )
 from kevacuate.mm.swap_use import anon_referenced
-from kevacuate.mm.workingset import folio_lru_refs, lru_tier_from_refs
-
-LAZY_REFS = k.MOST_LRU_REFS + 2
-"""Uses, and 1 for the working set, of a folio that is promoted when it is met (BIT(LRU_REFS_WIDTH) + 1)."""
 
 
 @part
@@ -116,20 +112,6 @@ def folio_inc_gen(s: View, pgdat: Node, pfn: int) -> int:
 
 
 @part(cold=True)
-def protect_folio(s: View, node: int, pfn: int, index: int, at_head: bool) -> None:
-    """A folio goes on to the next generation, and counts as protected, unless it is promoted for its many uses."""
-    pgdat = s.node[node]
-    attr = s.link[2 * pfn + 1] + 0
-    obj = s.link[2 * pfn] + 0
-    refs = folio_lru_refs(s, attr, obj)
-    file = gen_type(attr)
-    move_to_gen(s, node, pfn, folio_inc_gen(s, pgdat, pfn), index, at_head)
-    if refs + (1 if attr & k.ATTR_WORKINGSET else 0) != LAZY_REFS:
-        tier = k.MAX_NR_TIERS * file + lru_tier_from_refs(attr, refs)
-        pgdat.protected[tier] += 1 << (s.meta[pfn] & 15)
-
-
-@part(cold=True)
 def move_to_gen(s: View, node: int, pfn: int, gen: int, index: int, at_head: bool) -> None:
     """Put a folio of the zone index on the list of a generation; sizes are counted elsewhere."""
     at = s.cfg.lru_first + s.link[2 * pfn]
@@ -139,24 +121,6 @@ def move_to_gen(s: View, node: int, pfn: int, gen: int, index: int, at_head: boo
         lru_link(s, at, head, s.lru[2 * head] + 0)
     else:
         lru_link(s, at, s.lru[2 * head + 1] + 0, head)
-
-
-@part(cold=True)
-def inc_min_seq(s: View, node: int, file: int, swappiness: int) -> None:
-    """Give the oldest generation of a type up; its folios go to the next one, if the type may be evicted (:3819).
-
-    Those of a type that may not stay where they are: their generation becomes the youngest again.
-    """
-    pgdat = s.node[node]
-    gen = pgdat.min_seq[file] % k.MAX_NR_GENS
-    if file or swappiness:
-        for index in range(k.ZONE_MOVABLE + 1):
-            head = gen_head(s, node, gen_list(gen, file, index))
-            while s.lru[2 * head + 1] != head:
-                pfn = s.obj[lru_object(s, s.lru[2 * head + 1] + 0)] + 0
-                protect_folio(s, node, pfn, index, False)
-    reset_ctrl_pos(pgdat, file)
-    pgdat.min_seq[file] += 1
 
 
 @part
@@ -196,7 +160,7 @@ def try_to_inc_min_seq(s: View, node: int, swappiness: int) -> None:
 
 @part(cold=True)
 def folio_update_gen(s: View, pgdat: Node, pfn: int) -> None:
-    """A page table's accessed bit was set: at the first time PG_referenced, then working set in the youngest generation (:3193)."""
+    """A page table was used: at the first time PG_referenced, then working set in the youngest generation (:3193)."""
     attr = s.link[2 * pfn + 1] + 0
     obj = s.link[2 * pfn] + 0
     if not attr & (k.ATTR_REFERENCED | k.ATTR_WORKINGSET):
@@ -245,12 +209,17 @@ def walk_mm(s: View, sc: ScanControl, node: int, swappiness: int) -> None:
 
 
 @part(cold=True)
-def inc_max_seq(s: View, node: int, swappiness: int) -> None:
-    """Begin a new youngest generation; two before it count as inactive from now on (:3924)."""
+def inc_max_seq(s: View, node: int) -> None:
+    """Begin a new youngest generation; all but two count as inactive from now on (:3924).
+
+    A type that has four gives the oldest up (inc_min_seq, :3819). Reclaim ages while a type that may be evicted has at most three
+    (should_run_aging), so it is one that may not: its folios stay, and are in the youngest generation from now on.
+    """
     pgdat = s.node[node]
     for file in range(2):
         if pgdat.max_seq - pgdat.min_seq[file] + 1 == k.MAX_NR_GENS:
-            inc_min_seq(s, node, file, swappiness)
+            reset_ctrl_pos(pgdat, file)
+            pgdat.min_seq[file] += 1
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
         if zone.node != node:
@@ -267,5 +236,5 @@ def inc_max_seq(s: View, node: int, swappiness: int) -> None:
 def try_to_inc_max_seq(s: View, sc: ScanControl, node: int, swappiness: int) -> None:
     """Aging: a walk of the page tables, then a new generation (:3989)."""
     walk_mm(s, sc, node, swappiness)
-    inc_max_seq(s, node, swappiness)
+    inc_max_seq(s, node)
     s.stat.lru_gen_aged += 1

@@ -12,13 +12,11 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import ScanControl, View
 from kevacuate.mm.lru_gen import (
-    LAZY_REFS,
     first_type,
     folio_inc_gen,
     get_tier_idx,
     get_type_to_scan,
     move_to_gen,
-    protect_folio,
     try_to_inc_min_seq,
 )
 from kevacuate.mm.lru_gen_refs import clear_refs
@@ -41,6 +39,9 @@ from kevacuate.mm.shrink_list import (
 from kevacuate.mm.workingset import folio_lru_refs, lru_tier_from_refs
 from kevacuate.mm.writeback import flusher_writes, folio_dirty, wakeup_flusher
 
+LAZY_REFS = k.MOST_LRU_REFS + 2
+"""Uses, and 1 for the working set, of a folio that is promoted when it is met (BIT(LRU_REFS_WIDTH) + 1)."""
+
 
 @part(cold=True)
 def sort_folio(s: View, sc: ScanControl, node: int, pfn: int, tier_idx: int) -> bool:
@@ -56,8 +57,11 @@ def sort_folio(s: View, sc: ScanControl, node: int, pfn: int, tier_idx: int) -> 
         return True
     refs = folio_lru_refs(s, attr, obj)
     lazy = refs + (1 if attr & k.ATTR_WORKINGSET else 0) == LAZY_REFS
-    if lazy or lru_tier_from_refs(attr, refs) > tier_idx:
-        protect_folio(s, node, pfn, index, True)
+    tier = lru_tier_from_refs(attr, refs)
+    if lazy or tier > tier_idx:
+        move_to_gen(s, node, pfn, folio_inc_gen(s, pgdat, pfn), index, True)
+        if not lazy:
+            pgdat.protected[k.MAX_NR_TIERS * file + tier] += 1 << (s.meta[pfn] & 15)
         return True
     if index > sc.reclaim_idx:
         move_to_gen(s, node, pfn, folio_inc_gen(s, pgdat, pfn), index, False)

@@ -25,7 +25,7 @@ def clear_refs(s: View, obj: int) -> None:
 
 @part(cold=True)
 def lru_gen_inc_refs(s: View, pfn: int) -> None:
-    """folio_mark_accessed: the first use is PG_referenced, three more are counted, the fifth makes it working set (swap.c:428)."""
+    """folio_mark_accessed: the first use is PG_referenced, three more count, the fifth makes it working set (swap.c:428)."""
     attr = s.link[2 * pfn + 1] + 0
     obj = s.link[2 * pfn] + 0
     if attr & ATTR_MLOCKED and attr & ATTR_ON_LRU:

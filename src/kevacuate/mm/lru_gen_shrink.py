@@ -85,7 +85,7 @@ def should_abort_scan(s: View, sc: ScanControl, node: int) -> bool:
 @part(cold=True)
 def shrink_one_begins(s: View, sc: ScanControl, node: int, cpu: int) -> None:
     """lru_gen_shrink_node up to the loop of try_to_shrink_lruvec (:5127): how much is scanned at this priority."""
-    sc.aging = 1
+    sc.begun = 1
     sc.nr[0] = 0
     if sc.kswapd and sc.nr_boost_reclaim:
         return
@@ -103,7 +103,7 @@ def try_to_shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) ->
 
     After aging it is the last one: other cgroups would have their turn.
     """
-    if sc.aging == 0:
+    if sc.begun == 0:
         shrink_one_begins(s, sc, node, cpu)
     if sc.nr[0] <= 0:
         return -1

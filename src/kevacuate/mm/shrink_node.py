@@ -48,7 +48,7 @@ def shrink_node_begin(s: View, sc: ScanControl, node: int) -> None:
     sc.node_reclaimed = sc.nr_reclaimed
     sc.lruvec_reclaimed = 0
     if s.cfg.lru_gen:
-        sc.aging = 0
+        sc.begun = 0
         return
     prepare_scan_control(s, sc, node)
     if s.cfg.swap_pages:

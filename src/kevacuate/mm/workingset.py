@@ -60,7 +60,7 @@ def lru_gen_eviction(s: View, pfn: int, attr: int, obj: int) -> int:
 
 @part(cold=True)
 def lru_gen_refault(s: View, pfn: int, attr: int, token: int, word: int) -> None:
-    """A folio whose shadow entry is *token* and *word* is read again: in the working set still if it was so, else in its tier (:292).
+    """A folio with the shadow entry *token*, *word* is read again: working set if it was so, and a refault of its tier (:292).
 
     Nothing is counted where it is read into another node. One that was evicted MAX_NR_GENS generations ago is a new one.
     """

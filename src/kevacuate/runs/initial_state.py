@@ -32,7 +32,7 @@ from kevacuate.recording import AllocatorState, Machine, StartObjects
 from kevacuate.runs.memory import smaller
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.startcheck import refuse_impossible
-from kevacuate.runs.sysctls import model_settings
+from kevacuate.runs.sysctls import CLOSED_ALONE, model_settings
 from kevacuate.runs.watermarks import setup_marks
 
 EMULATED_TIME_SCALE = 25
@@ -155,10 +155,11 @@ def machine_config(
         raise KevacuateError(
             f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
         )
-    if settings.get("zram") and not closed:
-        raise KevacuateError(
-            "A policy with zram needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
-        )
+    for name in CLOSED_ALONE:
+        if settings.get(name) and not closed:
+            raise KevacuateError(
+                f"A policy with {name} needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
+            )
     profile = profile_for(machine.kernel)[0]
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),
