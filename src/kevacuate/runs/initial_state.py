@@ -155,11 +155,9 @@ def machine_config(
         raise KevacuateError(
             f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
         )
-    for name in CLOSED_ALONE:
-        if settings.get(name) and not closed:
-            raise KevacuateError(
-                f"A policy with {name} needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
-            )
+    if not closed and (of_reclaim := [name for name in CLOSED_ALONE if settings.get(name)]):
+        why = "needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
+        raise KevacuateError(f"A policy with {of_reclaim[0]} {why}")
     profile = profile_for(machine.kernel)[0]
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),
