@@ -9,6 +9,8 @@ less than one from the swing before, or for as many swings as are allowed. Print
 What the demand assumes can be changed, one assumption at a time: how full memory is, how long a swing of kernel memory takes and
 how far it goes, how much time passes, which requests come first, whether there are huge pages.
 
+With ``--gigantic N`` page cache makes room for N GiB at the end, then N pages of 1 GiB are asked for, until one fails.
+
 All of ZONE_NORMAL's regions count: with 242 GiB these are 238.
 """
 
@@ -28,6 +30,7 @@ import numpy.typing as npt
 
 from benchmarks.streams import CPUS, EVENT_NS, GIB_PAGES, empty_rows, machine
 from kevacuate.demand.objects import OP_ALLOC, OP_FREE
+from kevacuate.measure.metrics import contig_metrics
 from kevacuate.measure.regions import kept_regions, region_counters
 from kevacuate.mm import constants as k
 from kevacuate.mm import entry
@@ -45,6 +48,9 @@ from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import STOP_OBJECT, replay_rows
 
 DISTANCE = 8
+GIB_ORDER = 18
+GIGANTIC_GFP = k.GFP_KERNEL | k.GFP_HIGHMEM | k.GFP_HARDWALL | k.GFP_COMP | k.GFP_NOWARN
+"""hugetlb for a page of 1 GiB (htlb_alloc_mask, include/linux/hugetlb.h)."""
 _NO_SAMPLE = 1 << 62
 
 
@@ -196,6 +202,15 @@ class Stream:
         number = np.concatenate([np.full(ids.size, number) for _, number, ids in parts])
         return self._shuffled(op, number, np.concatenate([ids for _, _, ids in parts]))
 
+    def gives_up(self, pages: int) -> DemandChunk:
+        """So many pages of page cache are freed, at random, as reclaim would have it: the rows."""
+        number, live = len(KINDS) - 1, self.live[-1]
+        gone = self.rng.random(live.size) < pages / max(self.held[number], 1)
+        ids, self.live[number] = live[gone], live[~gone]
+        self.held[number] -= int((1 << self.order[ids].astype(np.int64)).sum())
+        self.spare = np.concatenate([self.spare, ids])
+        return self._shuffled(np.full(ids.size, OP_FREE), np.full(ids.size, number), ids)
+
     def _shuffled(
         self, op: npt.NDArray[Any], number: npt.NDArray[Any], ids: npt.NDArray[np.int64]
     ) -> DemandChunk:
@@ -330,7 +345,22 @@ def play(state: State, stream: Stream, most: int, tell_windows: bool) -> Told:
     return told
 
 
-def result(state: State, given: argparse.Namespace, demand: Demand, told: Told) -> dict[str, Any]:
+def ask_for_gigantic(state: State, stream: Stream, told: Told, count: int) -> dict[str, Any]:
+    """Somebody asks for so many pages of 1 GiB, until one fails; page cache has made room before."""
+    if not count:
+        return {}
+    run(state, stream.gives_up(count * GIB_PAGES), told)
+    before, begin = kept_regions(state), time.process_time()
+    had = 0
+    while had < count and entry.alloc(state, 0, -1, GIB_ORDER, k.MIGRATE_UNMOVABLE, GIGANTIC_GFP, 0, -1) >= 0:
+        had += 1
+    seconds = round(time.process_time() - begin, 1)
+    return {"asked": count, "had": had, "cpu_seconds": seconds, "before": before, **contig_metrics(state)}
+
+
+def result(
+    state: State, given: argparse.Namespace, demand: Demand, told: Told, gigantic: dict[str, Any]
+) -> dict[str, Any]:
     """What came of a run."""
     stat = state.view.stat
     sizes = state_bytes(state)
@@ -341,6 +371,7 @@ def result(state: State, given: argparse.Namespace, demand: Demand, told: Told) 
         "demand": demand._asdict(),
         "swings": told.swings,
         "end": kept_regions(state),
+        "gigantic": gigantic,
         **region_counters(state),
         "allocations_failed": stat.alloc_failed,
         "failed": dict(told.failed.most_common()),
@@ -376,13 +407,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--event-ns", type=int, default=usual.event_ns, help="mean time between two rows")
     parser.add_argument("--first", choices=("kernel", "any"), default=usual.first, help="who asks first")
     parser.add_argument("--no-huge", dest="huge", action="store_false", help="no huge pages")
+    parser.add_argument(
+        "--gigantic", type=int, default=0, help="pages of 1 GiB that are asked for at the end"
+    )
     given = parser.parse_args(arguments)
     demand = Demand(*(getattr(given, name) for name in Demand._fields))
     pages = given.gib * GIB_PAGES
     stream = Stream(pages, given.seed, demand)
     state = booted(given.gib, given.policy, pages // 4 if given.huge else pages // 2)
     told = play(state, stream, given.swings, given.windows)
-    print(json.dumps(result(state, given, demand, told)))
+    gigantic = ask_for_gigantic(state, stream, told, given.gigantic)
+    print(json.dumps(result(state, given, demand, told, gigantic)))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,10 @@ ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
 RELIEF = "tests/mm/test_region_relief.py"
+DECIDED = "tests/measure/test_measure_sequential.py -k matters"
+WAITED = "tests/runs/test_runs_until_decided.py -k wait"
+SAMPLED = "tests/cli/test_cli_commands.py -k samples_are_few"
+CONTIG = "tests/mm/test_contig.py"
 COSTS = "tests/search/test_search_cost.py -k by_region"
 
 MUTANTS: tuple[tuple[str, str, str, str], ...] = (
@@ -153,6 +157,13 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("search/mainline.py", "range(s.cfg.look_ahead + 1)", "range(s.cfg.look_ahead)", FORMS),
     ("search/cost.py", "return _PAGES + node - s.cfg.region_nodes", "return _PAGES", COSTS),
     ("search/cost.py", "if cost.line[i] == line:", "if cost.line[i] > line:", COSTS),
+    ("mm/contig.py", "CONTIG_TRIES = 5", "CONTIG_TRIES = 4", CONTIG),
+    ("mm/contig.py", "s.cfg.region_contig and order >= s.cfg.region_order", "False", f"{CONTIG} -k cheapest"),
+    ("mm/contig.py", "if not set_migratetype_isolate(s, first)", "if set_migratetype_isolate(s, first) and False", CONTIG),
+    ("mm/contig_migrate.py", "if s.link[2 * pfn + 1] & k.ATTR_PINNED:", "if s.link[2 * pfn + 1] & 0:", f"{CONTIG} -k pinned"),
+    ("mm/contig_migrate.py", "lru_add_batch_drain(s, cpu)", "pass", CONTIG),
+    ("policy/spb_contig.py", "region_contig=True", "region_contig=False", f"{CONTIG} -k named"),
+    ("mm/contig_regions.py", "size * s.cfg.region_contig_free // 100", "0", f"{CONTIG} -k little"),
     ("mm/region_evacuate.py", "if smallest_of_region(s, number, order, mt) >= 0:", "if False:", RELIEF),
     ("mm/region_shrink.py", "slabs & ((1 << s.cfg.region_shrink_priority) - 1) == 0", "slabs & 1 == 1", RELIEF),
     ("policy/spb_evacuation.py", "region_evacuate=True", "region_evacuate=False", f"{RELIEF} -k named"),
@@ -177,9 +188,15 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
         "at",
         "tests/demand/test_again.py -k turns",
     ),
-    ("runs/scaled_start.py", "np.tile(rank, n), np.tile", "np.tile", "tests/runs/test_scale.py -k several"),
+    ("runs/tiled.py", "(of.copy, of.row, rows.mt", "(of.row, of.copy, rows.mt", "tests/runs/test_scale.py -k several"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
+    ("measure/sequential.py", "MATTERS = 0.20", "MATTERS = 0.30", DECIDED),
+    ("measure/sequential.py", "max(-low, high) <= MATTERS", "min(-low, high) <= MATTERS", DECIDED),
+    ("runs/until_decided.py", "chance >= HOPELESS", "chance >= 0", WAITED),
+    ("runs/until_decided.py", "told.decided or not _worth_going_on", "True or not _worth_going_on", WAITED),
+    ("cli/compare.py", "if not (series or save)", "if not save", SAMPLED),
+    ("cli/compare.py", "SAMPLES = 20", "SAMPLES = 100", SAMPLED),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

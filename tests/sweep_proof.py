@@ -5,7 +5,8 @@
 2. Twenty processes are killed (SIGKILL) at random moments: workers, clients, Dask workers and schedulers, in a grid of 500 cells.
    Nothing may be lost or doubled, and the bytes stay the same.
 3. Costs are measured as CPU time, as others use the machine: two workers against one, and what a cell costs beside its replay.
-4. Efficiency on 1 to 1,000 workers is simulated with these costs.
+4. Ten thousand cells of a tiny machine are swept by two workers, and shown.
+5. Efficiency on 1 to 1,000 workers is simulated with these costs.
 
 It takes the package's extra ``dask``. What is measured is written to WORK/figures.json step by step; a second call goes on.
 """
@@ -43,7 +44,7 @@ seeds = 25
 pool = [0, 1, 8, 64]
 watermark_boost_factor = ["default", 0, 5000, 30000]
 """
-CELLS, KILLS = 500, 20
+CELLS, KILLS, MANY = 500, 20, 10_000
 SPANS = 100
 """Light recordings of the fleet that differ; each is there twenty times."""
 
@@ -287,6 +288,21 @@ def fleet(work: Path) -> dict[str, float]:
     return made | {"spans": SPANS, "bytes": size / 2000}
 
 
+def many(work: Path) -> dict[str, float]:
+    """Ten thousand cells of the tiny machine by two workers, and what `sweep show` takes of them: seconds and bytes."""
+    grid = work / "many.toml"
+    grid.write_text(GRID.replace("seeds = 25", f"seeds = {MANY // (CELLS // 25)}"))
+    begun = time.monotonic()
+    made = costs(work, grid, "many", 2)
+    wall, store = time.monotonic() - begun, work / "many-2.sweep"
+    size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run([*SWEEP, "show", str(store)], check=True, **QUIET)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    shown = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return made | {"wall": wall, "bytes": size, "show": shown, "show_wall": time.monotonic() - begun}
+
+
 def steps(work: Path, grid: Path) -> Iterator[tuple[str, Callable[[dict[str, Any]], Any]]]:
     """Name of each step, and what it does, given what is known."""
     shipped = work / "larger.toml"
@@ -295,6 +311,7 @@ def steps(work: Path, grid: Path) -> Iterator[tuple[str, Callable[[dict[str, Any
     yield "killed", lambda known: killed(work, grid, known["equal"]["one worker"])
     yield "tiny, one", lambda _: costs(work, grid, "tiny", 1)
     yield "tiny, two", lambda _: costs(work, grid, "tiny", 2)
+    yield "many", lambda _: many(work)
     yield "shipped, one", lambda _: costs(work, shipped, "shipped", 1)
     yield "shipped, two", lambda _: costs(work, shipped, "shipped", 2)
     if "KEVACUATE_GROUND_TRUTH" in os.environ:

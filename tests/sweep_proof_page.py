@@ -62,6 +62,21 @@ def _shared(known: dict[str, Any], name: str) -> float:
     return float((two["replays"] + two["beside"] + two["client"]) / (two["busiest"] + two["client"]))
 
 
+def _many(known: dict[str, Any]) -> list[str]:
+    if "many" not in known:
+        return []
+    one = known["many"]
+    return [
+        "## Ten thousand cells\n",
+        f"Two workers replayed {one['cells']:,.0f} cells of the tiny machine. The goal is ten minutes on two cores.",
+        f"The busiest worker took {one['busiest']:.0f} s of CPU time, and the client {one['client']:.0f} s.",
+        f"By the clock that was {one['wall']:.0f} s, as others used the machine.",
+        f"The store has {one['bytes'] / 1e6:.1f} MB, the goal being 50.",
+        f"`kevacuate sweep show` of it took {one['show']:.1f} s of CPU time, {one['show_wall']:.1f} s by the clock. "
+        "The goal is 3 s.\n",
+    ]
+
+
 def _simulation(known: dict[str, Any]) -> list[str]:
     tiny = known["tiny, two"]
     cost = {"start": tiny["start"] + tiny["load"], "beside": tiny["beside"] / tiny["cells"]}
@@ -122,6 +137,7 @@ def page(known: dict[str, Any]) -> str:
         "",
         *_kills(known),
         *_costs(known),
+        *_many(known),
         *_simulation(known),
         *_fleet(known),
     ]

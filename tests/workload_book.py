@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from kevacuate.demand.objects import MAX_ORDER
 from kevacuate.recording import DemandChunk, DemandOp
 from kevacuate.workload.describe import Machine, Workload
 
@@ -54,15 +55,16 @@ class Book:
         assert row.t >= self.last
         self.last = row.t
         op = DemandOp(row.op)
-        if op in (DemandOp.ALLOC, DemandOp.ALLOC_BULK):
+        assert (op in (DemandOp.ALLOC_CONTIG, DemandOp.FREE_CONTIG)) == (row.order > MAX_ORDER)
+        if op in (DemandOp.ALLOC, DemandOp.ALLOC_BULK, DemandOp.ALLOC_CONTIG):
             assert row.obj not in self.alive
-            assert op == DemandOp.ALLOC or row.order == 0
+            assert op != DemandOp.ALLOC_BULK or row.order == 0
             if row.aux:
                 assert self.shadows.pop(row.aux) == row.order
             self.alive[row.obj] = row
             self.pages += 1 << row.order
             self.peak = max(self.peak, self.pages)
-        elif op in (DemandOp.FREE, DemandOp.RECLAIM):
+        elif op in (DemandOp.FREE, DemandOp.RECLAIM, DemandOp.FREE_CONTIG):
             born = self.alive.pop(row.obj)
             assert born.order == row.order
             self.lives.append((born, row.t))

@@ -20,7 +20,8 @@ from kevacuate.recording import DemandChunk, DemandOp, StartObjects
 from kevacuate.recording.demand import DEMAND_TYPES
 from kevacuate.runs.initial_state import SHARED_CPU_SLICE_NS
 from kevacuate.runs.scaled_rows import TASKS, Plan
-from kevacuate.runs.scaled_start import ScaledStart, Scaling, Tile
+from kevacuate.runs.scaled_start import ScaledStart, Scaling
+from kevacuate.runs.tiled import Tile
 
 CPUS = 2
 PAGES = 4096
@@ -58,7 +59,7 @@ def plan_of(
 ) -> Plan:
     """The plan of so many copies of a machine of PAGES pages."""
     count = len(known.start.pfn)
-    scaling = Scaling((Tile(0, PAGES, 0),), copies, groups)
+    scaling = Scaling((Tile(0, 0, "Normal", 0, copies * PAGES, np.array([0]), PAGES),), copies, groups)
     ids = [np.arange(count) + copy * count for copy in range(copies)]
     pfn = np.concatenate([scaling.placed(known.start.pfn, copy) for copy in range(copies)])
     objects = StartObjects(pfn, np.tile(known.start.order, copies), np.tile(known.start.attr, copies))

@@ -90,6 +90,19 @@ class Lockstep:
         self.oracle.free(cpu, pfn)
         self._compare(int(known), 1)
 
+    def alloc_contig(self, cpu: int, order: int, gfp: int, obj: int, nid: int = -1) -> int:
+        """alloc_contig_pages."""
+        self.operation = ("alloc_contig", cpu, order, gfp, obj, nid)
+        fast = entry.alloc(self.fast, cpu, nid, order, k.MIGRATE_UNMOVABLE, gfp, 0, obj)
+        return self._compare(fast, self.oracle.alloc_contig(cpu, order, gfp, obj, nid))
+
+    def free_contig(self, cpu: int, pfn: int, order: int) -> None:
+        """Free what alloc_contig_pages gave."""
+        self.operation = ("free_contig", cpu, pfn, order)
+        known = entry.free_contig(self.fast, cpu, pfn, order)
+        self.oracle.free_contig(cpu, pfn, order)
+        self._compare(int(known), 1)
+
     def free_swapped(self, cpu: int, obj: int) -> None:
         """The owner of a page in swap gives it up."""
         self.operation = ("free_swapped", cpu, obj)

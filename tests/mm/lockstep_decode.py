@@ -145,7 +145,7 @@ def decode_regions(reader: Reader, spec: Spec) -> Iterator[tuple[str, object]]:
     for zone in spec.machine.zones:
         for number in range(nr_regions(zone.start_pfn, zone.end_pfn, order)):
             name = "zone, start, end, total, reserved, free, used by type, highatomic, free pages, tainted, class, work"
-            yield f"region {number}: {name}", reader.numbers(16)
+            yield f"region {number}: {name}", reader.numbers(17)
 
 
 def decode(spec: Spec, row: Sequence[int]) -> Iterator[tuple[str, object]]:

@@ -296,7 +296,9 @@ def put_reclaim(s, objects, out, at):
         stat.pswpout, stat.pswpin, stat.thp_swpout, stat.zspages_alloc, stat.zspages_free, stat.pgscan_anon, stat.pgsteal_anon,
         stat.workingset_refault_anon, stat.workingset_activate_anon, stat.workingset_restore_anon,
         stat.compact_isolated, stat.compact_daemon_migrate_scanned,
-        stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed, stat.lru_gen_aged,
+        stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed,
+        stat.contig_success, stat.contig_fail, stat.contig_ranges, stat.contig_scanned, stat.contig_migrated,
+        stat.contig_reclaimed, stat.contig_ns, stat.lru_gen_aged,
     ):  # fmt: skip
         out[at] = value
         at += 1
@@ -362,7 +364,7 @@ def put_regions(s, out, at):
         for value in (
             region.zone, region.start_pfn, region.end_pfn, region.total, region.nr_reserved, region.nr_free,
             region.nr_used[0], region.nr_used[1], region.nr_used[2], region.nr_highatomic, region.nr_free_pages,
-            region.tainted, region.fullness, region.working, region.cursor, region.rests_until,
+            region.tainted, region.fullness, region.working, region.cursor, region.rests_until, region.nr_contig,
         ):  # fmt: skip
             out[at] = value
             at += 1

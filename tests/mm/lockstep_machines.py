@@ -48,6 +48,8 @@ class Theme:
     relief: bool = False  # and requests make room in tainted ones
     lru_gen: bool = False  # the multi-gen LRU, always
     zram: bool = False  # there is a zram device to swap to, most times
+    larger: int = 10  # by how much MAX_PAGE_ORDER is above pageblock_order at most
+    contig: bool = False  # contiguous allocations ask regions, most times
 
 
 EVACUATING = Theme(
@@ -61,6 +63,28 @@ PRESSED = Theme(
 BY_REGIONS = Theme(
     "by regions", pageblock_orders=(3, 4), npages=(256, 640), cpus=(1, 2), nodes=(1, 1, 2), regions=True, by_regions=True,
 )  # fmt: skip
+CONTIG = (
+    replace(
+        PRESSED,
+        name="contig",
+        marks="any",
+        npages=(384, 1024),
+        pageblock_orders=(3, 4),
+        larger=1,
+        zones_per_node=(1, 1, 2),
+    ),
+    Theme(
+        "contig, open loop",
+        npages=(384, 1024),
+        pageblock_orders=(3, 4),
+        larger=1,
+        nodes=(1, 2),
+        open_loop=True,
+    ),
+)
+CONTIG += (
+    replace(CONTIG[0], name="contig, by regions", regions=True, by_regions=True, passes=True, contig=True),
+)
 THEMES = {
     theme.name: theme
     for theme in (
@@ -125,6 +149,7 @@ THEMES = {
             plain=True,
             open_loop=False,
         ),
+        *CONTIG,
         PRESSED,
         replace(PRESSED, name="pressure, high marks", marks="any", batches=(31, 31, 7), npages=(256, 1000)),
         replace(
@@ -356,6 +381,13 @@ def draw_regions(draw: Draw, theme: Theme, max_page_order: int) -> RegionConfig:
         or theme.passes
         or (draw(st.sampled_from((True, True, True, False))) and theme.profiles != ("6.1",))
     )
+    if theme.contig:
+        kept = replace(
+            kept,
+            region_contig=draw(st.sampled_from((True, True, False))),
+            region_contig_tries=draw(st.sampled_from((0, 1, 3))),
+            region_contig_free=draw(st.sampled_from((0, 0, 30))),
+        )
     return replace(
         kept,
         region_nofragment_kept=theme.relief or draw(FLAG),
@@ -416,7 +448,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
     nodes = 1 + max(zone.node for zone in zones)
     cpus = draw(st.sampled_from(theme.cpus))
     odd = st.sampled_from((False,) if theme.plain else (False, False, False, True))
-    max_page_order = draw(st.integers(pageblock_order, 10))
+    max_page_order = draw(st.integers(pageblock_order, min(pageblock_order + theme.larger, 10)))
     machine = MachineConfig(
         npages=npages,
         zones=zones,

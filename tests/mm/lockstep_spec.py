@@ -107,6 +107,7 @@ REGION_FIELDS = (
     "region_reserve_percent", "region_half_rule", "region_pack_above", "region_taint_nofragment", "region_cheap_taints",
     "region_worker", "region_start_blocks", "region_start_pages", "region_stop_blocks", "region_stop_pages", "region_cooldown_ns",
     "region_nofragment_kept", "region_evacuate", "region_evacuate_blocks", "region_shrink", "region_shrink_priority",
+    "region_contig", "region_contig_tries", "region_contig_free",
 )  # fmt: skip
 POLICY_FIELDS = (
     "evacuate", "pool", "wq", "skip_hint", "claims", "on_steal", "guard", "recheck", "tries", "pass_failed", "drain_first",

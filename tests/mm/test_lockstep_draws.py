@@ -57,7 +57,7 @@ def test_every_parameter_of_regions_is_drawn_with_several_values_and_reaches_the
     passed: dict[str, set[object]] = defaultdict(set)
 
     @settings(max_examples=100)
-    @given(specs(THEMES["by regions"]))
+    @given(st.one_of(specs(THEMES[name]) for name in ("by regions", "contig, by regions")))
     def draw(spec: Spec) -> None:
         config = oracle_config(spec)
         for name in REGIONS:

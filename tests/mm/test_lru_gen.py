@@ -24,6 +24,7 @@ from kevacuate.mm.layout import (
     with_objects,
 )
 from kevacuate.mm.lruvec import lru_rename
+from kevacuate.mm.read_state import read_lru
 
 PAGES = 1024
 FILE = k.ATTR_LRU | k.ATTR_FILE
@@ -238,6 +239,13 @@ def test_a_start_state_stands_where_the_kernel_puts_folios_when_generations_are_
     assert not (state.link[1 : 2 * len(attrs) : 2] & active).any()
     at = k.ZONE_NORMAL * k.NR_LRU_LISTS
     assert Node.table(state.node)["nr_lru"][0][at : at + 5].tolist() == [0, 2, 2, 3, 1]
+
+
+def test_lists_are_read_by_age() -> None:
+    state = state_with([FILE, FILE | k.ATTR_ACTIVE, FILE, k.ATTR_LRU])
+    found = read_lru(state)
+    assert found.lru.tolist() == [k.LRU_INACTIVE_ANON] + 3 * [k.LRU_INACTIVE_FILE]
+    assert found.pfn.tolist() == [3, 1, 2, 0]
 
 
 def test_a_larger_table_of_objects_keeps_generations() -> None:

@@ -110,6 +110,9 @@ class Config:
     region_evacuate_blocks: int = 8
     region_shrink: bool = False
     region_shrink_priority: int = 4
+    region_contig: bool = False
+    region_contig_tries: int = 0
+    region_contig_free: int = 0
     log_level: int = 1
     kernel_name: str = "7.2"
 
@@ -122,6 +125,11 @@ class Config:
     def nofragment_kept(self) -> bool:
         """Whether fallbacks are the last resort of the slow path."""
         return self.defrag_mode or self.region_nofragment_kept
+
+    @property
+    def compaction_order(self) -> int:
+        """COMPACTION_HPAGE_ORDER: without huge pages PMD_SHIFT - PAGE_SHIFT, 21 - 12."""
+        return self.hpage_pmd_order if self.hpage_pmd_order >= 0 else 9
 
     @property
     def has_thp(self) -> bool:

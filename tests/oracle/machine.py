@@ -238,6 +238,7 @@ class Machine:
         self.policy: Any = None  # a policy of hooks (policy.Policy)
         self.taken_for: dict[int, int] = {}  # what chunks in use were taken for, where regions are kept
         self.region_lists: dict[tuple[int, int, int, int], PageList] = {}  # by zone, number, order, type
+        self.contig: dict[int, int] = {}  # contiguous allocations: first pfn, pages
         self.region_work: dict[tuple[int, int], RegionWork] = {}  # by zone, number
         self.shrinks = [ShrinkWork() for _ in range(self.nodes)]
         self.tainted: set[tuple[int, int]] = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import (
     buddy,
+    contig,
     generations,
     isolation,
     kcompactd,
@@ -64,6 +65,16 @@ class Oracle:
         """The owner frees the ALLOC or ISOLATED chunk at `pfn` on `cpu`."""
         self.m.cpu = cpu
         page_alloc.free_by_owner(self.m, pfn)
+
+    def alloc_contig(self, cpu: int, order: int, gfp: int, obj: int, nid: int = -1) -> int:
+        """`alloc_contig_pages` on `cpu`: more than MAX_PAGE_ORDER has; the pfn, or -1."""
+        self.m.cpu = cpu
+        return contig.alloc_contig_pages(self.m, nid, order, gfp, obj)
+
+    def free_contig(self, cpu: int, pfn: int, order: int) -> None:
+        """The owner frees what `alloc_contig` gave, on `cpu`."""
+        self.m.cpu = cpu
+        contig.free_contig_pages(self.m, pfn, order)
 
     def free_swapped(self, cpu: int, obj: int) -> None:
         """The owner of a page in swap gives it up, on `cpu`."""

@@ -31,6 +31,7 @@ class Region:
     used: tuple[int, int, int]
     highatomic: int
     free_pages: int
+    contig: int
 
     @property
     def tainted(self) -> bool:
@@ -68,6 +69,7 @@ def look(m: Machine, zone: Zone, start: int, end: int) -> Region:
         tuple(sum(content[mt] > 0 for content in held) for mt in (UNMOVABLE, MOVABLE, RECLAIMABLE)),  # type: ignore[arg-type]
         sum(m.blocks[block].mt == HIGHATOMIC for block in range(first, last)),
         sum(content["free"] for content in held),
+        sum(max(min(at + pages, end) - max(at, start), 0) for at, pages in m.contig.items()),
     )
 
 
@@ -157,5 +159,6 @@ def row(m: Machine) -> list[int]:
         out += (
             region.zone, region.start, region.end, region.total, region.reserved, region.free, *region.used,
             region.highatomic, region.free_pages, int(region.tainted), fullness, work.busy, work.cursor, work.rests_until,
+            region.contig,
         )  # fmt: skip
     return out

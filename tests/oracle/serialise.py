@@ -31,7 +31,8 @@ EVENTS = (
     "swap_full", "swap_without_ids", "swpout_failed", "swpin_failed", "swap_freed", "pswpout", "pswpin", "thp_swpout",
     "zspages_alloc", "zspages_free", "pgscan_anon", "pgsteal_anon", "workingset_refault_anon", "workingset_activate_anon",
     "workingset_restore_anon", "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned",
-    "compact_ns", "compact_failed", "lru_gen_aged",
+    "compact_ns", "compact_failed", "contig_success", "contig_fail", "contig_ranges", "contig_scanned", "contig_migrated",
+    "contig_reclaimed", "contig_ns", "lru_gen_aged",
 )  # fmt: skip
 
 

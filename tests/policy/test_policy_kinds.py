@@ -11,7 +11,7 @@ from kevacuate.policy import BASELINE, BOOTED, COMPARED, PAIR, POLICIES, SKIP_BI
 from kevacuate.reports.comparison.rows import ROWS
 from kevacuate.runs.replay import replay
 
-EVACUATING = {"evacuate", "spb-worker", "spb-evacuation", "spb-shrink"}
+EVACUATING = {"evacuate", "spb-worker", "spb-evacuation", "spb-shrink", "spb-contig"}
 """Policies whose workers evacuate pageblocks; all move the counters of that."""
 
 

@@ -62,6 +62,8 @@ GOOD_VALUES = {
     "slowpath-nofragment": ("kept", True),
     "evacuate-blocks": ("4096", 4096),
     "shrink-priority": ("12", 12),
+    "contig-tries": ("4096", 4096),
+    "contig-free": ("100", 100),
     "memory": ("0.8", 0.8),
     "thp_enabled": ("never", "never"),
     "thp_defrag": ("defer+madvise", "defer+madvise"),
@@ -122,6 +124,8 @@ BAD_VALUES = [
     ("cheap-fallback", "wait"),
     ("evacuate-blocks", "4097"),
     ("shrink-priority", "13"),
+    ("contig-tries", "4097"),
+    ("contig-free", "101"),
     *(("regions", text) for text in ("", "3", "31", "on", "1G", "-1")),
     *(
         ("region-fullness", text)

@@ -124,6 +124,12 @@ DIRECTIONS = {
     "end.unusable_free_index_9": "lower",
     "end.fragmentation_index_9": "neither",
     "end.free_pages": "neither",
+    "contig.served": "higher",
+    "contig.failed": "lower",
+    "contig.ranges": "lower",
+    "contig.pages_migrated": "lower",
+    "contig.pages_dropped": "lower",
+    "contig.ms": "lower",
     "regions.tainted_mean": "lower",
     "regions.tainted_end": "lower",
     "regions.became_tainted": "lower",
@@ -138,6 +144,9 @@ DIRECTIONS = {
     "control.frees_of_dropped": "neither",
 }
 """Of the rows of a comparison, all of them, in order."""
+
+CONTIG = [name for name in DIRECTIONS if name.startswith("contig.")]
+"""Rows of demands that ask for more than MAX_PAGE_ORDER has: no recording does."""
 
 RECORDED = {
     "extfrag.claims_refused_from_movable": "lower",
@@ -209,7 +218,7 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
     shared = {
         name: way
         for name, way in DIRECTIONS.items()
-        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall", "swap", "regions")
+        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall", "swap", "contig", "regions")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
 
@@ -222,7 +231,7 @@ def full() -> Comparison:
 
 def test_a_run_yields_every_row(full: Comparison) -> None:
     rows = comparison_rows(full)
-    assert [row.row.id for row in rows] == list(DIRECTIONS)
+    assert [row.row.id for row in rows] == [name for name in DIRECTIONS if name not in CONTIG]
     assert [row.row.id for row in rows if row.values[0][0] is None] == []
 
 
@@ -257,7 +266,14 @@ def test_a_machine_without_chunks_of_an_order_has_no_row_of_it(full: Comparison)
     small = replace(run, metrics={**run.metrics, "end": end})
     assert at_the_end("unusable_free_index", 9)(small) is None
     shown = {row.row.id for row in comparison_rows(Comparison((small,), {}))}
-    assert set(DIRECTIONS) - shown == {"end.unusable_free_index_9"}
+    assert set(DIRECTIONS) - shown == {"end.unusable_free_index_9", *CONTIG}
+
+
+def test_what_was_asked_for_above_the_largest_order_has_rows(full: Comparison) -> None:
+    figures = {name.partition(".")[2]: 1 for name in CONTIG}
+    asked = replace(full.baseline, metrics={**full.baseline.metrics, "contig": figures})
+    rows = {row.row.id: row.values for row in comparison_rows(Comparison((asked,), {}))}
+    assert {name: rows[name] for name in CONTIG} == dict.fromkeys(CONTIG, ((1.0,),))
 
 
 def test_a_recording_of_everything_yields_every_row_but_that_of_virtual_time(full: Comparison) -> None:

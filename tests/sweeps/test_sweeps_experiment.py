@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import kevacuate
 from kevacuate.errors import KevacuateError
-from kevacuate.sweeps.cells import cells_of, model_version, sources
+from kevacuate.measure.startfile import read_start
+from kevacuate.sweeps.cells import cells_of, model_version, sources, starts_of
 from kevacuate.sweeps.experiment import Experiment, read_experiment
 from kevacuate.sweeps.lines import line_of
 from kevacuate.workload.toml import read_workload
@@ -139,8 +142,10 @@ WRONG = [
     (
         "sedes = 3",
         1,
-        "there is no key 'sedes'; an experiment has recordings, workloads, policies, seeds, knobs, replay",
+        "there is no key 'sedes'; an experiment has recordings, workloads, start, policies, seeds, knobs, replay",
     ),
+    ('seeds = 1\nstart = ["default", "aged.kev"]', 2, "there is no start state 'aged.kev'"),
+    ("start = [3]", 1, "start cannot be [3]: it is a list of strings"),
     ('policies = ["mainline", "mainline"]', 1, "names 'mainline' more than once"),
     ("[knobs]\n\npol = [1]", 3, "no policy here has a knob 'pol': they take skip-bits"),
     ("[knobs]\npool = [\n 1,\n -5,\n]", 4, "Knob pool of policy evacuate cannot be '-5': it takes a number"),
@@ -181,6 +186,25 @@ def test_a_demand_that_is_none_is_named_with_its_line(tmp_path: Path) -> None:
         with pytest.raises(KevacuateError, match=said) as caught:
             sources(read_experiment(path))
         assert str(caught.value).startswith(f"{path}:{number}: ")
+
+
+def test_a_start_state_that_does_not_fit_is_named_with_its_line(tmp_path: Path, synthetic_kev: Path) -> None:
+    recording = kevacuate.open(synthetic_kev)
+    start = read_start(recording)
+    other = replace(start, machine=replace(start.machine, hugepage_order=8))
+    other.save(tmp_path / "other.kev")
+    (tmp_path / "text.kev").write_text("none")
+    (tmp_path / "light.kev").mkdir()
+    for name, said in (
+        ("other.kev", f"other.kev has huge pages of another size than the demand {synthetic_kev.name}"),
+        ("text.kev", "text.kev"),
+        ("light.kev", "light.kev"),
+    ):
+        path = written(tmp_path, f'recordings = ["{synthetic_kev}"]\nstart = [\n "{name}",\n]')
+        read = read_experiment(path)
+        with pytest.raises(KevacuateError, match=said) as caught:
+            starts_of(read, sources(read))
+        assert str(caught.value).startswith(f"{path}:3: ")
 
 
 def test_what_is_no_ordinary_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,8 +22,10 @@ import synthetic
 import kevacuate
 from kevacuate.cli.sweep import command
 from kevacuate.errors import KevacuateError
+from kevacuate.reports.sweeps.page import sweep_data
+from kevacuate.reports.sweeps.shown import replay_line
 from kevacuate.sweeps import bench, local
-from kevacuate.sweeps.cells import cells_of, sources
+from kevacuate.sweeps.cells import cells_of, sources, starts_of
 from kevacuate.sweeps.columns import rows_of
 from kevacuate.sweeps.experiment import read_experiment
 from kevacuate.sweeps.local import runs_of
@@ -263,6 +266,80 @@ def test_workers_that_do_not_begin_are_told(
     monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(KevacuateError, match="Workers do not begin: the last one ended with status 3"):
         kevacuate.sweep(grid, tmp_path / "s.sweep", workers=1)
+
+
+STARTED = """
+recordings = ["a.kev"]
+start = ["default", "used.kev"]
+policies = ["mainline", "evacuate"]
+seeds = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def started(grid: Path) -> kevacuate.Swept:
+    """A grid over the demand's own start and over one that is taken in the middle of a replay."""
+    base = grid.parent
+    kevacuate.start_state(base / "a.kev", policy="mainline", at=0.001, memory="96MiB").save(base / "used.kev")
+    (base / "started.toml").write_text(STARTED)
+    return kevacuate.sweep(base / "started.toml", workers=1)
+
+
+def test_start_states_are_an_axis(grid: Path, started: kevacuate.Swept) -> None:
+    assert (started.cells, started.replayed, started.missing, started.refused) == (8, 8, 0, {})
+    base = grid.parent
+    (base / "plain.toml").write_text(STARTED.replace('start = ["default", "used.kev"]', ""))
+    plain = read_experiment(base / "plain.toml")
+    own = {digest for digest, _ in cells_of(plain, sources(plain))}
+    for row in rows(started.store):
+        assert (row["cell"] in own) == ("start" not in row["knobs"])
+        start = None if row["cell"] in own else base / "used.kev"
+        if start is not None:
+            assert re.fullmatch(r"used\.kev@[0-9a-f]{8}", row["knobs"]["start"])
+        run = kevacuate.replay(kevacuate.open(base / "a.kev", start=start), row["policy"], seed=row["seed"])
+        assert row["final_state_digest"] == run.provenance["final_state_digest"]
+
+
+def test_settings_are_compared_within_a_start_state(grid: Path, started: kevacuate.Swept) -> None:
+    shown = kevacuate.show_sweep(started.store)
+    assert [(one.base, len(one.settings)) for one in shown.contexts] == [("mainline", 2)] * 2
+    lines = [replay_line(shown, one, one.settings[1], 1) for one in shown.contexts]
+    used = grid.parent / "used.kev"
+    assert sorted(f"--start {used} --policy evacuate" in line for line in lines) == [False, True]
+    data = sweep_data(shown)
+    assert data["axes"] == ["policy", "start"]
+    at = [tuple(one["at"].values()) for one in data["demands"][0]["settings"]]
+    assert len(set(at)) == len(at) == 4
+    assert [one["seeds"] for one in data["demands"][0]["settings"]] == [[0, 1]] * 4
+
+
+def test_a_start_state_that_dask_workers_cannot_read_is_sent(
+    grid: Path, started: kevacuate.Swept, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = bench._there
+
+    def elsewhere(source: Any) -> Any:
+        if source.path == str(grid.parent / "used.kev"):
+            raise bench.Absent("it is not here")
+        return there(source)
+
+    monkeypatch.setattr(bench, "_there", elsewhere)
+    store = grid.parent / "started-sent.sweep"
+    swept = kevacuate.sweep(grid.parent / "started.toml", store, scheduler=cluster.scheduler_address)
+    assert (swept.replayed, swept.missing) == (8, 0)
+    assert table_bytes(store) == table_bytes(started.store)
+
+
+def test_another_start_state_of_that_name_is_another_cell(grid: Path, started: kevacuate.Swept) -> None:
+    base = grid.parent / "other"
+    base.mkdir()
+    kevacuate.start_state(grid.parent / "a.kev", policy="mainline", at=0.002, memory="96MiB").save(base / "used.kev")
+    (base / "a.kev").symlink_to(grid.parent / "a.kev")
+    (base / "started.toml").write_text(STARTED)
+    read = read_experiment(base / "started.toml")
+    cells = list(cells_of(read, sources(read), starts_of(read, sources(read))))
+    there = Store(started.store).digests()
+    assert [digest in there for digest, _ in cells] == [True] * 4 + [False] * 4
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from workload_book import rows_of, workload
+from workload_book import book_of, rows_of, workload
 
 import kevacuate
 from kevacuate import KevacuateError, ReplayOptions
@@ -86,3 +86,21 @@ def test_what_cannot_be_generated_is_refused_and_leaves_nothing(tmp_path: Path) 
     with pytest.raises(KevacuateError, match=r"there\.kev exists already"):
         kevacuate.generate(path, tmp_path / "there.kev")
     assert sorted(one.name for one in tmp_path.iterdir()) == ["mine.toml", "there.kev"]
+
+
+def test_pages_of_a_gibibyte_are_asked_for_and_given_back_at_run_time() -> None:
+    parts = (ds.Anonymous(memory="4MiB"), ds.GiganticRequests(count=2, lifetime="1s"))
+    recording = workload_recording(workload(*parts, memory="4GiB", duration="10s", zones="one"))
+    demand = build_demand(recording)
+    book = book_of(demand.chunks(closed=True))
+    gigantic = [born for born, _ in book.lives if born.order == 18]
+    assert gigantic
+    replay = Replay(recording, demand, parse_policy("mainline"), ReplayOptions(loop="closed"))
+    run = replay.run()
+    check(replay.state)
+    held = sum(row.order == 18 for row in book.alive.values())
+    contig = run.metrics["contig"]
+    assert contig["served"] + contig["failed"] == len(gigantic) + held
+    assert contig["served"] > 0
+    assert contig["ms"] > 0
+    assert run.metrics["allocations_failed"] == 0

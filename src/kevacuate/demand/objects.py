@@ -27,6 +27,8 @@ OP_ACCESS = 6
 OP_TRUNCATE = 7
 OP_ATTEMPT = 8
 OP_GATHER = 9
+OP_ALLOC_CONTIG = 10
+OP_FREE_CONTIG = 11
 
 MAX_ORDER = 10
 """MAX_PAGE_ORDER: the largest chunk is 2**10 pages (include/linux/mmzone.h)."""

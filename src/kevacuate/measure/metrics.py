@@ -179,6 +179,7 @@ def run_metrics(state: State, end: dict[str, Any] | None = None) -> dict[str, An
         "evacuations_ended": {name: stat.why[i] for i, name in enumerate(k.WHY_NAMES)},
         **extfrag_metrics(extfrag_table(state), state.view.cfg.pageblock_order),
         **region_counters(state),
+        **contig_metrics(state),
         "end": moment(state) if end is None else end,
     }
 
@@ -204,6 +205,27 @@ def pressure_metrics(state: State) -> dict[str, Any]:
         "swap": swap_metrics(state),
         "generations": stat.lru_gen_aged,
         "kswapd_runs": [stat.kswapd_runs[order] for order in range(ORDERS)],
+    }
+
+
+def contig_metrics(state: State) -> dict[str, Any]:
+    """``contig``: what became of requests for more than MAX_PAGE_ORDER has (:mod:`kevacuate.mm.contig`); nothing without any.
+
+    ``served``, ``failed``: requests. ``ranges``: ranges isolated for them, or tried to. ``pages_migrated``, ``pages_dropped``:
+    out of those. ``ms``: virtual time that the requests took, at the recorded machine's speed, without what destinations cost.
+    """
+    stat = state.view.stat
+    if not stat.contig_success + stat.contig_fail:
+        return {}
+    return {
+        "contig": {
+            "served": stat.contig_success,
+            "failed": stat.contig_fail,
+            "ranges": stat.contig_ranges,
+            "pages_migrated": stat.contig_migrated,
+            "pages_dropped": stat.contig_reclaimed,
+            "ms": stat.contig_ns * state.view.cfg.time_scale / 1e6,
+        }
     }
 
 

@@ -21,9 +21,10 @@ def kept_regions(state: State) -> dict[str, Any]:
     """What the regions of a moment are, empty where none are kept. Counts in regions unless the name says blocks or pages.
 
     ``tainted``: that hold a page taken for unmovable or reclaimable requests, or a highatomic pageblock. ``free``: whole, and
-    without a page in use. ``clean_whole``: clean, not clipped by their zone, and without a reserved page, so that migration alone
-    could empty them. ``to_be_had``: of those as many as there are free pages for, min(clean_whole, free pages // pages of a
-    region); no watermark is kept and no page pinned. ``by_fullness``: by class, tainted and clean ones together.
+    without a page in use. ``clean_whole``: clean, not clipped by their zone, and without a page that is reserved or a contiguous
+    allocation's, so that migration alone could empty them. ``to_be_had``: of those as many as there are free pages for,
+    min(clean_whole, free pages // pages of a region); no watermark is kept and no page pinned. ``by_fullness``: by class, tainted
+    and clean ones together.
     """
     cfg = state.view.cfg
     if not cfg.region_order:
@@ -35,7 +36,8 @@ def kept_regions(state: State) -> dict[str, Any]:
     first, last = table["start_pfn"] >> cfg.pageblock_order, (table["end_pfn"] - 1) >> cfg.pageblock_order
     size = 1 << cfg.region_order
     tainted = table["tainted"] > 0
-    clean = int(np.count_nonzero(~tainted & (behind[last + 1] - behind[first] == size)))
+    given = table["nr_contig"] > 0
+    clean = int(np.count_nonzero(~tainted & ~given & (behind[last + 1] - behind[first] == size)))
     classes = np.bincount(table["fullness"] + 1, minlength=k.NR_FULLNESS + 1)[1:]
     return {
         "order": cfg.region_order,

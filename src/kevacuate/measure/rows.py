@@ -84,6 +84,16 @@ def of_swap(name: str) -> Callable[[Run], float | None]:
     return get
 
 
+def of_contig(name: str) -> Callable[[Run], float | None]:
+    """A figure of contiguous allocation (:func:`kevacuate.measure.metrics.contig_metrics`); None where none was asked for."""
+
+    def get(run: Run) -> float | None:
+        figures = run.metrics.get("contig") or {}
+        return float(figures[name]) if figures else None
+
+    return get
+
+
 def mean_of_samples(name: str) -> Callable[[Run], float]:
     """The mean over the run's samples of virtual time."""
     return lambda run: sum(run.series[name]) / max(len(run.series[name]), 1)

@@ -19,6 +19,7 @@ from kevacuate.measure.rows import (
     counter,
     mean_of_samples,
     milliseconds,
+    of_contig,
     of_swap,
     stall_milliseconds,
     vmstat,
@@ -29,6 +30,7 @@ COMPACTION = "Compaction (kcompactd)"
 OVER_THE_RUN = "Over the run (mean of samples)"
 AT_THE_END = "At the end"
 VMSTAT = "/proc/vmstat (closed loop)"
+CONTIG = "Contiguous allocation"
 REGIONS = "Regions"
 CONTROL = "Control (should not move)"
 """Sections that are named more than once. What begins with REGIONS is the model's alone, where regions are kept."""
@@ -117,6 +119,16 @@ VMSTAT_ROWS: tuple[tuple[str, str, str, Direction], ...] = (
 )
 """Counters of /proc/vmstat, of a replay in closed loop and between two recorded snapshots: name, label, unit, direction."""
 
+CONTIG_ROWS: tuple[tuple[str, str, str, Direction], ...] = (
+    ("served", "requests served", "requests", HIGHER),
+    ("failed", "requests that failed", "requests", LOWER),
+    ("ranges", "ranges isolated, or tried to", "ranges", LOWER),
+    ("pages_migrated", "pages moved", "pages", LOWER),
+    ("pages_dropped", "clean cache dropped", "pages", LOWER),
+    ("ms", "time that it took (virtual)", "ms", LOWER),
+)
+"""What requests above MAX_PAGE_ORDER came to, where there were any: end of the id, label, unit, direction."""
+
 FIRST_ROWS: tuple[Row, ...] = (
     *(
         Row(f"extfrag.{end}", EXTFRAG, label, "events", counter(name), direction)
@@ -196,6 +208,10 @@ OUTCOME_ROWS: tuple[Row, ...] = (
     *(
         Row(f"end.{end}", AT_THE_END, label, unit, at_the_end(*path), direction)
         for end, label, unit, path, direction in MOMENT_ROWS
+    ),
+    *(
+        Row(f"contig.{end}", CONTIG, label, unit, of_contig(end), direction)
+        for end, label, unit, direction in CONTIG_ROWS
     ),
     *(
         Row(f"regions.{end}", REGIONS, label, unit, value, direction)

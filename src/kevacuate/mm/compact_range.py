@@ -43,7 +43,7 @@ def compact_range(s: View, z: int, first: int, end: int, cpu: int) -> tuple[int,
 
     The range is *first* up to *end*, in one zone. Returns (pages moved, ns that it cost, not scaled).
     """
-    cc, zone = s.cc[s.cfg.nr_nodes + 1 - s.cfg.open_loop], s.zone[z]
+    cc, zone = s.cc[s.cfg.contig_cc + 1], s.zone[z]
     cached = zone.compact_cached_migrate_pfn
     migrate_async, migrate_sync, free = cached[0] + 0, cached[1] + 0, zone.compact_cached_free_pfn
     moved = s.stat.pgmigrate_success

@@ -12,6 +12,7 @@ from kevacuate.mm import load_state as _load_state
 from kevacuate.mm.buddy import free_one_page, page_zone
 from kevacuate.mm.clock import advance as _advance
 from kevacuate.mm.constants import CHUNK_ALLOC, CHUNK_ISOLATED, OBJ_NONE, ZONE_MOVABLE
+from kevacuate.mm.contig import alloc_contig_pages, free_contig_pages
 from kevacuate.mm.evacuate_queue import pageblock_evacuate_init
 from kevacuate.mm.get_page import rmqueue_buddy
 from kevacuate.mm.layout import State
@@ -40,8 +41,11 @@ def late_initcall(sa: State, ready: int) -> None:
 
 @kernel
 def alloc(sa: State, cpu: int, nid: int, order: int, mt: int, gfp: int, attr: int, obj: int) -> int:
-    """alloc_pages; the pfn, or -1."""
-    return alloc_pages(pointers(sa), cpu, nid, order, mt, gfp, attr, obj)
+    """alloc_pages; the pfn, or -1. Above MAX_PAGE_ORDER alloc_contig_pages, for which *mt* and *attr* say nothing."""
+    s = pointers(sa)
+    if order > s.cfg.max_page_order:
+        return alloc_contig_pages(s, cpu, nid, order, gfp, obj)
+    return alloc_pages(s, cpu, nid, order, mt, gfp, attr, obj)
 
 
 @kernel
@@ -63,6 +67,12 @@ def free(sa: State, cpu: int, pfn: int) -> bool:
         return False
     free_pages(s, cpu, pfn)
     return True
+
+
+@kernel
+def free_contig(sa: State, cpu: int, pfn: int, order: int) -> bool:
+    """Free what :func:`alloc` gave above MAX_PAGE_ORDER; False if that is not what lies there."""
+    return free_contig_pages(pointers(sa), cpu, pfn, order)
 
 
 @kernel

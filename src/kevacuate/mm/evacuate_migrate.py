@@ -39,11 +39,14 @@ def take_free_movable(s: View, cpu: int, node: int, order: int) -> int:
 
 
 @part
-def alloc_migration_target(s: View, cpu: int, pfn: int, order: int) -> int:
-    """A destination on the source's node through the ordinary allocator (:2191); -1 if there is none.
+def alloc_on_node(s: View, cpu: int, node: int, order: int, gfp: int) -> int:
+    """A destination from the ordinary allocator, which prefers *node*; nobody owns it yet. -1 if there is none."""
+    return alloc_pages(s, cpu, node, order, k.MIGRATE_MOVABLE, gfp, 0, -1)
 
-    It carries no object and no attributes yet.
-    """
+
+@part
+def alloc_migration_target(s: View, cpu: int, pfn: int, order: int) -> int:
+    """A destination on the source's node through the ordinary allocator (:2191); -1 if there is none."""
     node = s.zone[page_zone(s, pfn)].node
     if s.cfg.any_target == 0:
         s.stat.dst_allocs += 1
@@ -53,7 +56,7 @@ def alloc_migration_target(s: View, cpu: int, pfn: int, order: int) -> int:
         gfp = ((k.GFP_HIGHUSER_MOVABLE & ~k.GFP_RECLAIM) | k.GFP_TRANSHUGE) | k.GFP_COMP
     s.stat.dst_allocs += 1
     s.slow.kthread = 1
-    pfn = alloc_pages(s, cpu, node, order, k.MIGRATE_MOVABLE, gfp, 0, -1)
+    pfn = alloc_on_node(s, cpu, node, order, gfp)
     s.slow.kthread = 0
     return pfn
 

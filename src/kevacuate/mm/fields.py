@@ -77,6 +77,9 @@ class Config(Record):
     max_page_order: int  #: MAX_PAGE_ORDER
     pageblock_order: int
     hpage_pmd_order: int  #: HPAGE_PMD_ORDER: of THP and of hugetlb's default size; -1 without huge pages
+    compaction_hpage_order: (
+        int  #: COMPACTION_HPAGE_ORDER: hpage_pmd_order, or without huge pages PMD_SHIFT - PAGE_SHIFT
+    )
     zone_dma32: int  #: CONFIG_ZONE_DMA32
     defrag_mode: int  #: vm.defrag_mode
     watermark_boost_factor: int  #: vm.watermark_boost_factor
@@ -192,6 +195,10 @@ class Config(Record):
     region_evacuate_blocks: int
     region_shrink: int
     region_shrink_priority: int
+    region_contig: int
+    region_contig_tries: int
+    region_contig_free: int
+    contig_cc: int  #: index in ``cc`` of contiguous allocation's compact_control
     nofragment_kept: int  #: whether the slow path has ALLOC_NOFRAGMENT, and no walk of a zonelist drops it
     nofragment_apart: int  #: whether alloc_flags_nofragment is not 7.2's of a machine with ZONE_DMA32 alone
     region_fullness: Words = words(
@@ -275,6 +282,13 @@ class Counters(Record):
     region_evacuation_ns: int  #: time that it took the requests, not scaled
     region_shrinks: int  #: runs of nodes' shrink works,
     region_shrunk_pages: int  #: pages of slabs that they freed
+    contig_success: int  #: requests for more than MAX_PAGE_ORDER has that were served,
+    contig_fail: int  #: and that were not;
+    contig_ranges: int  #: ranges that they isolated, or tried to,
+    contig_scanned: int  #: chunks that they looked at in search of one,
+    contig_migrated: int  #: pages that they moved,
+    contig_reclaimed: int  #: and dropped as clean page cache,
+    contig_ns: int  #: time that it took them, not scaled
     decays: int
     watermark_refused: int
     below_watermark: int  #: pages that an open loop took below the mark
@@ -618,6 +632,7 @@ class Region(Record):
     working: int  #: how many pageblocks its worker has queued since it began, 0: it is not at work
     cursor: int  #: the pageblock at which evacuation of it goes on
     rests_until: int  #: until when its worker does nothing
+    nr_contig: int  #: pages that contiguous allocations have
     next: int  #: the next region of its zone, category and class, by address
     prev: int
 

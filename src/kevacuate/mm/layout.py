@@ -65,7 +65,8 @@ class State(NamedTuple):
     folios : int64[nodes * 2 << pageblock order]
         Of every node's compaction: its sources, then their destinations. In a closed loop behind those, int64[5 << pageblock
         order], of direct compactions: sources, destinations, unmapped sources, failed ones, pages of split folios; then of
-        every node's compaction pages of split folios; then those of evacuations, and their destinations.
+        every node's compaction pages of split folios; then those of evacuations, and their destinations. Last the five lists of
+        contiguous allocation (:func:`contig_folios`).
     obj : int32[objects]
         First pfn of every object; -1 nowhere, -2 dropped as clean page cache (a replay adds -3, never allocated for want
         of pages).
@@ -232,6 +233,10 @@ class RegionConfig:
     and alloc_pages_bulk has it. ``region_evacuate``: a request that is not movable then makes room in tainted regions, out of so
     many pageblocks (:mod:`.region_evacuate`). ``region_shrink``: slabs are shrunk by the pressure of regions, each
     2**``region_shrink_priority``-th (:mod:`.region_shrink`).
+
+    ``region_contig``: contiguous allocations of a region or more ask the regions' counters (:mod:`.contig_regions`). They give up
+    after ``region_contig_tries`` ranges (0: after all), and leave out those of which less than ``region_contig_free`` per cent is
+    free.
     """
 
     region_order: int = 0
@@ -256,6 +261,9 @@ class RegionConfig:
     region_evacuate_blocks: int = 8
     region_shrink: bool = False
     region_shrink_priority: int = 4
+    region_contig: bool = False
+    region_contig_tries: int = 0
+    region_contig_free: int = 0
 
     def order_on(self, npages: int, least: int) -> int:
         """The order of a region on a machine of so many pages; *least* is the order of its largest chunk."""
@@ -341,6 +349,7 @@ def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tupl
     order, cuts = regions.region_order, regions.region_fullness
     steers = regions.region_steer_claims or regions.region_steer_refills
     acts = regions.region_passes or regions.region_worker or regions.region_shrink or steers
+    acts = acts or regions.region_contig
     return [
         (bool(acts) and not order, "a policy that goes by regions needs an order of regions"),
         (
@@ -356,6 +365,7 @@ def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tupl
             order not in (0, k.REGION_AUTO) and not machine.max_page_order <= order <= 30,
             f"a region has an order from {machine.max_page_order} to 30",
         ),
+        (not 0 <= regions.region_contig_free <= 100, "a share of free pages is 0 to 100 per cent"),
         (
             not 0 <= cuts[0] <= cuts[1] <= cuts[2] <= 100,
             "the cut-offs of fullness are three shares from 0 to 100 per cent, in order",
@@ -491,9 +501,11 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.claims = CLAIM_TYPES[policy.claims]
     cfg.notes_slab = policy.regions.region_shrink  # or a policy's file says so
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
+    cfg.compaction_hpage_order = machine.hpage_pmd_order if machine.hpage_pmd_order >= 0 else k.PMD_ORDER
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     _set_lru(cfg, machine, options.objects)
+    cfg.contig_cc = cfg.nr_nodes + 1 - cfg.open_loop
     cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) << cfg.pageblock_order
     _set_profile(cfg, machine)
     _set_zram(cfg, machine)
@@ -613,6 +625,25 @@ def _set_direct_compaction(s: View) -> None:
     cc.parts = cc.failures + block
 
 
+def contig_lists(machine: MachineConfig) -> int:
+    """Index in ``folios`` of contiguous allocation's lists: behind those of compactions and evacuations."""
+    direct = 0 if machine.open_loop else 1
+    return (machine.nodes * (2 + direct) + direct * 7) << machine.pageblock_order
+
+
+def contig_folios(machine: MachineConfig) -> int:
+    """Most folios of such a list: less than COMPACT_CLUSTER_MAX pages, and the largest folio, all of them split."""
+    return k.COMPACT_CLUSTER_MAX + (1 << machine.max_page_order)
+
+
+def _set_contig(s: View, machine: MachineConfig) -> None:
+    """The compact_control of contiguous allocation, the last one but a policy's, and room for its lists."""
+    cc, most = s.cc[s.cfg.contig_cc], contig_folios(machine)
+    cc.order, cc.mode = -1, k.MIGRATE_SYNC
+    cc.sources = contig_lists(machine)
+    cc.targets, cc.unmapped, cc.failures, cc.parts = (cc.sources + i * most for i in range(1, 5))
+
+
 def _set_zone(zone: Zone, config: ZoneConfig) -> None:
     """A zone with nothing free yet."""
     zone.node, zone.index = config.node, config.index
@@ -637,6 +668,7 @@ def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> N
         _set_node(s, machine, policy, node)
     if not s.cfg.open_loop:
         _set_direct_compaction(s)
+    _set_contig(s, machine)
     for zone, config in zip(s.zone, machine.zones, strict=True):
         _set_zone(zone, config)
     for worker in s.worker:
@@ -747,8 +779,8 @@ def build_state(
         cpu=Cpu.new(cpus),
         worker=Worker.new(cfg.nr_workers),
         item=EvacuateItem.new(cfg.pool + (npages >> machine.pageblock_order if cfg.wait_for_item else 0)),
-        cc=CompactControl.new(nodes + direct),
-        folios=np.zeros((nodes * (2 + direct) + direct * 7) << machine.pageblock_order, np.int64),
+        cc=CompactControl.new(nodes + direct + 1),
+        folios=np.zeros(contig_lists(machine) + 5 * contig_folios(machine), np.int64),
         log=LogRecord.new(options.log_capacity),
         obj=np.full(max(options.objects, 1), -1, np.int32),
         slow=SlowPath.new(),
@@ -790,7 +822,7 @@ def with_policy_worker(state: State) -> State:
     own = state.view
     own.worker[view.cfg.nr_workers].due = k.NEVER
     own.worker[view.cfg.nr_workers].item = -1
-    cc = own.cc[view.cfg.nr_nodes + 1 - view.cfg.open_loop]
+    cc = own.cc[view.cfg.contig_cc + 1]
     cc.direct_compaction = 1
     cc.mode, cc.gfp_mask, cc.migratetype = k.MIGRATE_SYNC_LIGHT, k.GFP_KERNEL, k.MIGRATE_MOVABLE
     cc.freepages = k.FREEPAGES_DIRECT

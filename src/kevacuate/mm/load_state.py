@@ -19,6 +19,7 @@ from kevacuate.mm.marks import (
     recommended_min_free_kbytes,
     zone_wmarks,
 )
+from kevacuate.mm.read_state import LRU_ADD
 from kevacuate.mm.region_count import load_regions
 
 
@@ -135,14 +136,14 @@ def load_allocated(
     first_object: int,
     oldest_first: Int64Array | None = None,
 ) -> None:
-    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already.
+    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU but where IN_BATCH.
 
     In closed loop they stand on the LRU lists that *attr* names (ATTR_ACTIVE is taken from it), so far empty, the oldest at the
     tail: as *oldest_first* says, indices of all chunks; without it the lower the pfn, the older. With lru_gen they stand in the
     generations in which the kernel puts them when that is switched on (fill_evictable, mm/vmscan.c:5196).
     """
     _take_pages(state, pfn, order, k.CHUNK_ALLOC)
-    on_lru = np.where(attr & k.ATTR_LRU, k.ATTR_ON_LRU, 0)
+    on_lru = np.where(attr & (k.ATTR_LRU | k.ATTR_IN_BATCH) == k.ATTR_LRU, k.ATTR_ON_LRU, 0)
     state.link[2 * pfn] = np.arange(first_object, first_object + pfn.size)
     state.link[2 * pfn + 1] = attr | on_lru
     state.obj[first_object : first_object + pfn.size] = pfn
@@ -205,6 +206,18 @@ def _load_generations(
     state.lru[cfg.lru_gen_words + objects] = gen[listed] + 1
     heads = cfg.lru_gen_heads + node[listed] * k.NR_GEN_LISTS + which[listed]
     _thread(state.lru, heads, cfg.lru_first + objects)
+
+
+def load_batch(state: State, cpu: int, kind: int, pfn: Int64Array) -> None:
+    """Fill a CPU's lru_add or lru_activate batch, whose folios' attributes say so (LRU_ADD, LRU_ACTIVATE)."""
+    if kind == LRU_ADD:
+        for i, one in enumerate(pfn.tolist()):
+            state.view.cpu[cpu].lru_add[i] = one
+        state.view.cpu[cpu].lru_add_nr = pfn.size
+        return
+    at = 2 * (k.LRU_HEADS + cpu * k.LRU_BATCH)
+    state.lru[at] = pfn.size
+    state.lru[at + 1 : at + 1 + pfn.size] = pfn
 
 
 def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:

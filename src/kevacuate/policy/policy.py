@@ -16,6 +16,7 @@ from kevacuate.policy.knobs import Knob, SkipBits
 from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
 from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
+from kevacuate.policy.spb_contig import SPB_CONTIG
 from kevacuate.policy.spb_evacuation import SPB_EVACUATION
 from kevacuate.policy.spb_passes import SPB_PASSES
 from kevacuate.policy.spb_shrink import SPB_SHRINK
@@ -122,6 +123,7 @@ POLICIES: dict[str, PolicyKind] = {
         SPB_WORKER,
         SPB_EVACUATION,
         SPB_SHRINK,
+        SPB_CONTIG,
     )
 }
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
@@ -216,7 +218,7 @@ def kind_of_hooks(name: str) -> PolicyKind:
     own = {one.name: _knob(one) for one in file.policy.declared.values() if one.sort == "knob"}
     if taken := sorted(set(own) & set(KNOBS)):
         raise KevacuateError(
-            f"{file.path}: {file.name} declares the knob {taken[0]}, which every policy has: choose another name."
+            f"{file.path}: {file.name} declares the knob {taken[0]}, which a built-in policy has: choose another name."
         )
     what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
     variants = declared_variants(getattr(file.policy, "ablation", ()), f"{file.path}: {file.name}")

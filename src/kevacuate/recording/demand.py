@@ -55,6 +55,10 @@ class DemandOp(IntEnum):
     GATHER = 9
     """Shadow ``aux`` (0: none) is shadow ``obj`` from now on: pages of several folios that are read again as one. Open loop:
     nothing."""
+    ALLOC_CONTIG = 10
+    """Allocate ``order``, more than MAX_PAGE_ORDER, as object ``obj`` through alloc_contig_pages. Described workloads ask so."""
+    FREE_CONTIG = 11
+    """Free object ``obj`` of ``order``, which came so."""
 
 
 class DemandChunk(NamedTuple):

@@ -12,6 +12,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.clock import advance
+from kevacuate.mm.contig import alloc_contig_pages, free_contig_pages
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import MachineConfig, State, ZoneConfig, build_state
 from kevacuate.mm.page_alloc import alloc_pages, alloc_pages_bulk
@@ -52,6 +53,9 @@ STOP_IDS = 4
 
 NO_ROWS = DemandChunk(*(np.zeros(0, dtype) for dtype in DEMAND_TYPES.values()))
 """No rows, for the compiled loops."""
+
+MOST_CONTIG_ORDER = 30
+"""The largest order of a contiguous allocation: 4 TiB."""
 
 LATEST_NS = 1 << 56
 """Times beyond this (two years) are not a recording's."""
@@ -164,8 +168,29 @@ def look_ahead(s: View, d: DemandChunk, i: int, ahead: int) -> None:
 
 
 @part(cold=True)
+def alloc_contig_row(s: View, cpu: int, obj: int, order: int, gfp: int) -> int:
+    """A request for more than MAX_PAGE_ORDER has; returns as :func:`replay_row`."""
+    if s.obj[obj] != k.OBJ_NONE or order <= s.cfg.max_page_order:
+        return ROW_BAD
+    if alloc_contig_pages(s, cpu, -1, order, gfp, obj) < 0:
+        s.obj[obj] = OBJ_FAILED
+    return ROW_DONE
+
+
+@part(cold=True)
+def free_contig_object(s: View, cpu: int, obj: int, order: int) -> bool:
+    """Free what such a request gave, if it gave something; False if there is no such object."""
+    pfn = s.obj[obj] + 0
+    if pfn == OBJ_FAILED:
+        s.obj[obj] = k.OBJ_NONE
+        s.stat.failed_then_freed += 1
+        return True
+    return free_contig_pages(s, cpu, pfn, order)
+
+
+@part(cold=True)
 def closed_row(s: View, d: DemandChunk, i: int) -> int:
-    """One row of an operation that only the closed loop has; returns as :func:`replay_row`."""
+    """One row of an operation that is seldom, or that only the closed loop has; returns as :func:`replay_row`."""
     cpu = d.cpu[i] + 0
     obj = d.obj[i] + 0
     order = d.order[i] + 0
@@ -176,6 +201,10 @@ def closed_row(s: View, d: DemandChunk, i: int) -> int:
     if d.op[i] == ob.OP_ATTEMPT:
         attempt_pages(s, cpu, order, d.mt[i] + 0, d.gfp[i] + 0)
         return ROW_DONE
+    if d.op[i] == ob.OP_ALLOC_CONTIG:
+        return alloc_contig_row(s, cpu, obj, order, d.gfp[i] + 0)
+    if d.op[i] == ob.OP_FREE_CONTIG:
+        return ROW_DONE if free_contig_object(s, cpu, obj, order) else ROW_BAD
     if d.op[i] == ob.OP_GATHER:
         return ROW_DONE if gather_shadow(s, obj, d.aux[i] + 0) else ROW_BAD
     truncate_shadows(s, cpu, d.aux[i] + 0, order)
@@ -306,6 +335,14 @@ def bad_shadow(d: DemandChunk, i: int, shadows: int) -> bool:
     return first < 1 or first + size > shadows or first & (size - 1) != 0
 
 
+@part
+def wrong_order(op: int, order: int, max_order: int) -> bool:
+    """Whether a row's order is none that its operation takes."""
+    if op >= ob.OP_ALLOC_CONTIG:
+        return order <= max_order or order > MOST_CONTIG_ORDER
+    return order > max_order or (op == ob.OP_SPLIT and order == 0)
+
+
 @kernel
 def check_rows(
     da: DemandChunk, ncpus: int, max_order: int, nobjects: int, npages: int, earliest: int, shadows: int
@@ -319,11 +356,11 @@ def check_rows(
     last_op = ob.OP_ALLOC_BULK if shadows < 0 else ob.OP_GATHER
     for i in range(len(da.t)):
         op = d.op[i]
-        if op > last_op:
+        if op > last_op and (op < ob.OP_ALLOC_CONTIG or op > ob.OP_FREE_CONTIG):
             return 1, i
         if d.cpu[i] >= ncpus:
             return 2, i
-        if d.order[i] > max_order or (op == ob.OP_SPLIT and d.order[i] == 0):
+        if wrong_order(op, d.order[i], max_order):
             return 3, i
         if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK, ob.OP_ACCESS, ob.OP_ATTEMPT) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i

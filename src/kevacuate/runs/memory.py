@@ -159,34 +159,42 @@ def resized(
     machine: Machine, recorded: AllocatorState, zone: ZoneState, managed: dict[int, int]
 ) -> ZoneState:
     """The zone with its new size and reserves."""
-    node = next(info.node for info in machine.zones if info.start_pfn == zone.start_pfn)
-    own = _node_zones(machine, recorded, node)
-    index = _index(machine, zone)
-    before = [ZoneSize(_index(machine, one), one.managed) for one in own]
-    after = [ZoneSize(_index(machine, one), managed[one.index]) for one in own]
-    ratio = _ratio(machine, zone, before)
-    new = lowmem_reserve(after, index, ratio)
-    reserve = [
-        new[k.ZONE_NAMES.index(name)] if name in k.ZONE_NAMES else pages
-        for name, pages in zip(machine.zone_names, zone.lowmem_reserve, strict=False)
-    ]
+    ratio = reserve_ratio(machine, recorded, zone)
+    after = replace(recorded, zones=tuple(replace(one, managed=managed[one.index]) for one in recorded.zones))
     lost = zone.managed - managed[zone.index]
     return replace(
         zone,
         managed=managed[zone.index],
         present=zone.present - lost,
-        lowmem_reserve=(*reserve, *zone.lowmem_reserve[len(reserve) :]),
+        lowmem_reserve=reserves(machine, after, zone, ratio),
     )
 
 
-def _index(machine: Machine, zone: ZoneState) -> int:
+def reserves(machine: Machine, state: AllocatorState, zone: ZoneState, ratio: int) -> tuple[int, ...]:
+    """The zone's lowmem_reserve with this vm.lowmem_reserve_ratio; of zones that the model does not have, as it was."""
+    new = lowmem_reserve(_sizes(machine, state, zone), zone_index(machine, zone), ratio)
+    reserve = [
+        new[k.ZONE_NAMES.index(name)] if name in k.ZONE_NAMES else pages
+        for name, pages in zip(machine.zone_names, zone.lowmem_reserve, strict=False)
+    ]
+    return (*reserve, *zone.lowmem_reserve[len(reserve) :])
+
+
+def _sizes(machine: Machine, state: AllocatorState, zone: ZoneState) -> list[ZoneSize]:
+    """The zones of the zone's node."""
+    node = next(info.node for info in machine.zones if info.start_pfn == zone.start_pfn)
+    own = _node_zones(machine, state, node)
+    return [ZoneSize(zone_index(machine, one), one.managed) for one in own]
+
+
+def zone_index(machine: Machine, zone: ZoneState) -> int:
     """The zone's index in the model."""
     return k.ZONE_NAMES.index(next(z.name for z in machine.zones if z.start_pfn == zone.start_pfn))
 
 
-def _ratio(machine: Machine, zone: ZoneState, sizes: list[ZoneSize]) -> int:
+def reserve_ratio(machine: Machine, state: AllocatorState, zone: ZoneState) -> int:
     """vm.lowmem_reserve_ratio of the zone: the kernel's default where the recorded reserves fit it, else what they come to."""
-    index = _index(machine, zone)
+    index, sizes = zone_index(machine, zone), _sizes(machine, state, zone)
     above = sum(size.managed for size in sizes if size.index > index)
     recorded = max(zone.lowmem_reserve, default=0)
     if not above or near(above / LOWMEM_RESERVE_RATIO[index] if index < 3 else 0, recorded):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The start state of a larger machine: the recorded one, laid down several times side by side.
+"""A start state on another machine, laid down in copies (:mod:`kevacuate.runs.tiled`): a recorded machine's whole, or any size.
 
-Every zone becomes as many times as long and keeps its kind, so each zone keeps its share of the memory; a real machine of that
-size may have other zones. Each copy has the recorded pages, pageblocks, chunks and objects at pfns of its own. A free list takes
-the copies' chunks in turn. Watermarks, reserves and the bounds of per-CPU lists are the kernel's for the new sizes
-(``__setup_per_zone_wmarks``, ``setup_per_zone_lowmem_reserve``, ``zone_highsize`` of mm/page_alloc.c): they do not grow as memory
-does. CPUs come in groups of as many as were recorded; copy i has the group i modulo the number of groups.
+:func:`scaled_start` makes every zone as many times as long, of its kind, and tells which object lies where. Each zone keeps its
+share of the memory; a real machine of that size may have other zones. :func:`scaled` makes the zones that the kernel
+makes on a machine of that size, and fills each with copies of the node's largest zone, DMA with copies of DMA.
+
+Of both, watermarks, reserves and the bounds of per-CPU lists are the kernel's for the new sizes (``__setup_per_zone_wmarks``,
+``setup_per_zone_lowmem_reserve``, ``zone_highsize`` of mm/page_alloc.c). A recorded vm.min_free_kbytes that was not the kernel's
+choice stays.
 """
 
 from __future__ import annotations
@@ -18,28 +20,23 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.errors import KevacuateError
-from kevacuate.kernel.pageflags import KPF_NOPAGE
+from kevacuate.kernel.pcp import pcp_order
+from kevacuate.measure.startfile import StartState
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import pcp_high_bounds, zone_batchsize
-from kevacuate.mm.marks import zone_wmarks
+from kevacuate.mm.marks import LOWMEM_RESERVE_RATIO, zone_wmarks
 from kevacuate.recording import AllocatorState, Machine, StartObjects, ZoneInfo
 from kevacuate.recording.settings import recorded_settings
-from kevacuate.recording.state import Blocks, FreePages, PcpFields, PcpPages, ZoneState
-from kevacuate.runs.memory import resized, smaller
+from kevacuate.recording.state import PcpFields, PcpPages, ZoneState
+from kevacuate.runs.memory import reserve_ratio, reserves, smaller, zone_index
+from kevacuate.runs.tiled import Ints, Tile, tiled
 from kevacuate.runs.watermarks import min_free_kbytes, new_min_free_kbytes, scale_factor, sizes_of
+from kevacuate.workload import describe as ds
+from kevacuate.workload.kinds import PAGE
+from kevacuate.workload.machine import LARGEST, MAX_ORDER, PAGEBLOCK_ORDER, boot_state, refuse_amount
 
 MOST_PAGES, MOST_CPUS = (1 << 30) - 1, 1024
 """What the model takes of a machine."""
-
-Ints = npt.NDArray[np.int64]
-
-
-class Tile(NamedTuple):
-    """A zone's place: the recorded one from *first*, *length* pfns a copy, the new one from *base*."""
-
-    first: int
-    length: int
-    base: int
 
 
 @dataclass(frozen=True)
@@ -54,8 +51,9 @@ class Scaling:
         """The pfns of a copy's pages; pages outside all zones keep theirs."""
         out = pfn.astype(np.int64)
         for tile in self.tiles:
-            inside = (pfn >= tile.first) & (pfn < tile.first + tile.length)
-            out[inside] += tile.base - tile.first + copy * tile.length
+            first, length = int(tile.units[0]), len(tile.units) * tile.unit
+            inside = (pfn >= first) & (pfn < first + length)
+            out[inside] += tile.start - first + copy * length
         return out
 
 
@@ -79,14 +77,15 @@ def scaling_of(machine: Machine, state: AllocatorState, copies: int, groups: int
         The model cannot hold so large a machine.
     """
     unit = 1 << max(int(machine.extra.get("max_page_order", 10)), machine.pageblock_order)
-    tiles: list[Tile] = []
-    shift = 0
+    tiles: dict[int, Tile] = {}
+    shift = end = 0
     for zone in sorted(state.zones, key=lambda zone: zone.start_pfn):
-        first = zone.start_pfn // unit * unit
-        length = -(-(zone.start_pfn + zone.spanned) // unit) * unit - first
-        tiles.append(Tile(first, length, first + shift))
-        shift += (copies - 1) * length
-    end = tiles[-1].base + copies * tiles[-1].length if tiles else 0
+        first, last = zone.start_pfn // unit, -(-(zone.start_pfn + zone.spanned) // unit)
+        more = (copies - 1) * (last - first) * unit
+        start, spanned, units = zone.start_pfn + shift, zone.spanned + more, np.arange(first, last) * unit
+        tiles[zone.index] = Tile(zone.index, zone.index, zone.name, start, spanned, units, unit)
+        shift += more
+        end = last * unit + shift
     if end > MOST_PAGES:
         raise KevacuateError(
             f"{copies} times the memory cannot be replayed: the machine would have {end:,} page frames, and the model takes "
@@ -97,7 +96,7 @@ def scaling_of(machine: Machine, state: AllocatorState, copies: int, groups: int
             f"{groups} times the CPUs cannot be replayed: the machine would have {groups * machine.cpus:,}, and the model takes "
             f"{MOST_CPUS:,}."
         )
-    return Scaling(tuple(tiles), copies, groups)
+    return Scaling(tuple(tiles[zone.index] for zone in state.zones), copies, groups)
 
 
 def scaled_start(
@@ -111,10 +110,9 @@ def scaled_start(
         The share leaves less memory than is in use at the start.
     """
     wide = _wide_machine(machine, state, scaling)
-    large = _tiled(machine, state, scaling, [zone.start_pfn for zone in wide.zones])
-    whole = smaller(wide, large, share)
+    whole = smaller(wide, tiled(state, scaling.tiles, machine.cpus, wide.cpus), share)
     if scaling.copies > 1 or scaling.groups > 1 or share < 1:
-        wide, whole = _tuned(machine, state, wide, whole)
+        wide, whole = _tuned(machine, state, scaling.tiles, wide, whole)
     pfn = [scaling.placed(objects.pfn, copy) for copy in range(scaling.copies)]
     by = np.argsort(np.concatenate(pfn), kind="stable")
     ids = np.empty(len(by), np.int64)
@@ -131,153 +129,120 @@ def scaled_start(
 
 def _wide_machine(machine: Machine, state: AllocatorState, scaling: Scaling) -> Machine:
     """The machine with its zones and CPUs, as recorded otherwise."""
-    zones = tuple(_wide_info(zone, scaling) for zone in machine.zones)
+    n, tiles = scaling.copies, dict(zip((zone.start_pfn for zone in state.zones), scaling.tiles, strict=True))
+    zones = tuple(
+        replace(
+            info, start_pfn=tiles[info.start_pfn].start_pfn, spanned=tiles[info.start_pfn].spanned,
+            present=info.present * n, managed=info.managed * n,
+        )
+        for info in machine.zones
+    )  # fmt: skip
     nodes = tuple(machine.extra.get("cpu_node", (0,) * machine.cpus))
     extra = {**machine.extra, "cpu_node": list(nodes * scaling.groups)}
     return replace(machine, cpus=machine.cpus * scaling.groups, zones=zones, events={}, extra=extra)
 
 
-def _wide_info(zone: ZoneInfo, scaling: Scaling) -> ZoneInfo:
-    """The zone as the machine describes it."""
-    start, spanned = _wide_span(zone.start_pfn, zone.spanned, scaling)
-    n = scaling.copies
-    return replace(zone, start_pfn=start, spanned=spanned, present=zone.present * n, managed=zone.managed * n)
+def scaled(start: StartState, memory: int, cpus: int | None = None) -> StartState:
+    """The start state on a machine with so many bytes of *memory* and, if given, *cpus*.
 
-
-def _wide_span(start: int, spanned: int, scaling: Scaling) -> tuple[int, int]:
-    """First pfn and span of a zone of the scaled machine."""
-    tile = next(tile for tile in scaling.tiles if tile.first <= start < tile.first + tile.length)
-    return start - tile.first + tile.base, spanned + (scaling.copies - 1) * tile.length
-
-
-def _tiled(
-    machine: Machine, state: AllocatorState, scaling: Scaling, starts: Sequence[int]
-) -> AllocatorState:
-    """The state laid down several times, with the marks and per-CPU bounds that were recorded."""
-    zones = tuple(_wide_zone(zone, scaling) for zone in state.zones)
-    pages = max(zone.start_pfn + zone.spanned for zone in zones)
-    return replace(
-        state,
-        ordinal=-1,
-        zones=zones,
-        free=_wide_free(state.free, scaling),
-        blocks=_by_pfn(state.blocks, scaling),
-        pcp=_wide_pcp(machine, state.pcp, scaling),
-        pcp_pages=_wide_pcp_pages(machine, state.pcp_pages, scaling),
-        page_flags=_wide_words(state.page_flags, scaling, pages, 1 << KPF_NOPAGE),
-        page_count=_wide_words(state.page_count, scaling, pages, 0),
-    )
-
-
-def _wide_zone(zone: ZoneState, scaling: Scaling) -> ZoneState:
-    """The zone: as many times as large, compaction's scanners at the first copy's and the last one's."""
-    n = scaling.copies
-    start, spanned = _wide_span(zone.start_pfn, zone.spanned, scaling)
-    low = scaling.placed(np.array(zone.cached_migrate_pfn, np.int64), 0)
-    high = scaling.placed(np.array([zone.cached_free_pfn], np.int64), n - 1)
-    return replace(
-        zone,
-        start_pfn=start,
-        spanned=spanned,
-        present=zone.present * n,
-        managed=zone.managed * n,
-        nr_free=zone.nr_free * n,
-        nr_reserved_highatomic=zone.nr_reserved_highatomic * n,
-        nr_free_highatomic=zone.nr_free_highatomic * n,
-        cached_migrate_pfn=tuple(low.tolist()),
-        cached_free_pfn=int(high[0]),
-    )
-
-
-def _wide_free(free: FreePages, scaling: Scaling) -> FreePages:
-    """The free lists: of each the first chunk of every copy, then the second of every copy, and so on."""
-    n, count = scaling.copies, len(free.pfn)
-    lists = (free.zone.astype(np.int64) * 64 + free.order) * 64 + free.mt
-    _, number = np.unique(lists, return_inverse=True)
-    by = np.argsort(number, kind="stable")
-    starts = np.r_[0, np.flatnonzero(np.diff(number[by])) + 1] if count else np.zeros(0, np.int64)
-    rank = np.empty(count, np.int64)
-    rank[by] = np.arange(count) - np.repeat(starts, np.diff(np.r_[starts, count]))
-    order = np.lexsort((np.repeat(np.arange(n), count), np.tile(rank, n), np.tile(number, n)))
-    columns = free._asdict() | {"pfn": None}
-    pfn = np.concatenate([scaling.placed(free.pfn, copy) for copy in range(n)])
-    return FreePages(**{name: (pfn if c is None else np.tile(c, n))[order] for name, c in columns.items()})
-
-
-def _by_pfn(blocks: Blocks, scaling: Scaling) -> Blocks:
-    """The pageblocks, in order of pfn."""
-    n = scaling.copies
-    pfn = np.concatenate([scaling.placed(blocks.pfn, copy) for copy in range(n)])
-    by = np.argsort(pfn, kind="stable")
-    return Blocks(
-        np.tile(blocks.zone, n)[by], pfn[by], np.tile(blocks.mt, n)[by], np.tile(blocks.skip, n)[by]
-    )
-
-
-def _wide_pcp(machine: Machine, pcp: PcpFields, scaling: Scaling) -> PcpFields:
-    """The per-CPU lists' fields, for every group of CPUs."""
-    n = scaling.groups
-    shift = np.repeat(np.arange(n, dtype=np.int16) * np.int16(machine.cpus), len(pcp.cpu))
-    columns = [np.tile(column, n) for column in pcp]
-    wide = PcpFields._make(columns)
-    return wide._replace(cpu=(wide.cpu + shift).astype(np.int16))
-
-
-def _wide_pcp_pages(machine: Machine, pages: PcpPages, scaling: Scaling) -> PcpPages:
-    """The chunks on the per-CPU lists: of each copy on those of its group."""
-    parts = [
-        pages._replace(
-            cpu=(pages.cpu + copy % scaling.groups * machine.cpus).astype(np.int16),
-            pfn=scaling.placed(pages.pfn, copy),
+    Raises
+    ------
+    KevacuateError
+        The source is no machine of the kind that can be described, or the new one cannot be.
+    """
+    old = start.machine
+    if old.pageblock_order != PAGEBLOCK_ORDER or old.page_size != PAGE:
+        raise KevacuateError(
+            f"The start state cannot be scaled: its pageblocks are of order {old.pageblock_order}, and those of machines that "
+            f"can be described of order {PAGEBLOCK_ORDER}."
         )
-        for copy in range(scaling.copies)
-    ]
-    return PcpPages._make(np.concatenate(columns) for columns in zip(*parts, strict=True))
+    nodes = len({zone.node for zone in old.zones})
+    unit = LARGEST * PAGE * nodes
+    refuse_amount("memory", memory, nodes)
+    one = "DMA32" not in {zone.name for zone in old.zones}
+    described = ds.Machine(
+        memory=f"{memory // unit * unit // 1024}KiB", cpus=cpus or old.cpus, nodes=nodes, kernel=old.kernel or "7.2", reserved=0,
+        zones="one" if one else "x86",
+    )  # fmt: skip
+    machine, boot = boot_state(ds.Workload(machine=described, parts=(ds.Slab(),), name="scaled"))
+    tiles = _tiles(start, machine, boot)
+    state = tiled(start.state, tiles, old.cpus, machine.cpus)
+    known = (0,) * len(machine.zone_names)
+    state = replace(state, zones=tuple(replace(zone, lowmem_reserve=known) for zone in state.zones))
+    extra = {name: value for name, value in old.extra.items() if name not in ("generated", "node_distance")}
+    new = replace(
+        old, cpus=machine.cpus, nodes=machine.nodes, zones=machine.zones, zone_names=machine.zone_names,
+        extra=extra | {"cpu_node": machine.extra["cpu_node"]},
+    )  # fmt: skip
+    new, state = _tuned(old, start.state, tiles, new, state)
+    pages = sum(zone.managed for zone in state.zones)
+    step = {"step": "scaled", "bytes": pages * PAGE, "cpus": machine.cpus}
+    return StartState(new, state, (*start.made, step))
 
 
-def _wide_words(
-    words: npt.NDArray[np.uint64] | None, scaling: Scaling, pages: int, absent: int
-) -> npt.NDArray[np.uint64] | None:
-    """A word a page, *absent* where no copy has one."""
-    if words is None:
-        return None
-    out = np.full(pages, absent, np.uint64)
-    for tile in scaling.tiles:
-        own = words[tile.first : tile.first + tile.length]
-        for copy in range(scaling.copies):
-            at = tile.base + copy * tile.length
-            room = out[at : at + len(own)]
-            room[:] = own[: len(room)]
-    return out
+def _tiles(start: StartState, machine: Machine, boot: AllocatorState) -> list[Tile]:
+    """What each new zone is made of.
+
+    Raises
+    ------
+    KevacuateError
+        A node of the source has no whole unit.
+    """
+    node_of = {zone.start_pfn: zone.node for zone in start.machine.zones}
+    nodes = sorted(set(node_of.values()))
+    found = []
+    for info, zone in zip(machine.zones, boot.zones, strict=True):
+        own = [
+            one for one in start.state.zones if node_of.get(one.start_pfn) == nodes[info.node % len(nodes)]
+        ]
+        same = [one for one in own if one.name == zone.name == "DMA"]
+        chosen = same[0] if same else max(own, key=lambda one: one.managed)
+        blocks = start.state.blocks.pfn[start.state.blocks.zone == chosen.index].astype(np.int64)
+        first, there = np.unique(blocks >> MAX_ORDER, return_counts=True)
+        units = np.asarray(first[there == 1 << (MAX_ORDER - PAGEBLOCK_ORDER)] << MAX_ORDER)
+        if not len(units):
+            raise KevacuateError(
+                f"The start state cannot be scaled: its zone {chosen.name} has no run of {LARGEST * PAGE >> 20} MiB."
+            )
+        found.append(Tile(chosen.index, zone.index, zone.name, zone.start_pfn, zone.spanned, units, LARGEST))
+    return found
 
 
 def _tuned(
-    machine: Machine, state: AllocatorState, wide: Machine, large: AllocatorState
+    machine: Machine, state: AllocatorState, tiles: Sequence[Tile], wide: Machine, large: AllocatorState
 ) -> tuple[Machine, AllocatorState]:
-    """Marks, reserves and per-CPU bounds for the new sizes."""
-    sizes = sizes_of(wide, large)
+    """Marks, reserves and per-CPU bounds for the new sizes; background work begins anew."""
+    sizes, factor = sizes_of(wide, large), scale_factor(machine, state)
     kbytes = new_min_free_kbytes(machine, state, sizes)
-    marks = zone_wmarks(sizes, kbytes, scale_factor(machine, state))
-    had = zone_wmarks(sizes_of(machine, state), min_free_kbytes(machine, state), scale_factor(machine, state))
-    managed = {zone.index: zone.managed for zone in large.zones}
-    zones = tuple(
-        replace(
-            resized(wide, large, zone, managed),
-            watermark=mark[: max(len(zone.watermark), 3)],
-            boost=0,
-            totalreserve=0,
-        )
-        for zone, mark in zip(large.zones, marks, strict=True)
-    )
-    rows = []
-    for i in range(len(large.pcp.cpu)):
-        number = next(n for n, zone in enumerate(zones) if zone.index == large.pcp.zone[i])
-        before = _bounds(machine, state.zones[number], had[number][k.WMARK_LOW])
-        rows.append((before, _bounds(wide, zones[number], marks[number][k.WMARK_LOW])))
+    marks = zone_wmarks(sizes, kbytes, factor)
+    had = zone_wmarks(sizes_of(machine, state), min_free_kbytes(machine, state), factor)
+    sources = {zone.index: (zone, mark[k.WMARK_LOW]) for zone, mark in zip(state.zones, had, strict=True)}
+    zones, bounds = [], {}
+    for tile, zone, mark in zip(tiles, large.zones, marks, strict=True):
+        source, low = sources[tile.source]
+        index = zone_index(wide, zone)
+        alike = zone_index(machine, source) == index
+        ratio = reserve_ratio(machine, state, source) if alike else LOWMEM_RESERVE_RATIO[index]
+        reserve = reserves(wide, large, zone, ratio)
+        watermark = mark[: max(len(zone.watermark), 3)]
+        zones.append(replace(zone, watermark=watermark, boost=0, totalreserve=0, lowmem_reserve=reserve))
+        bounds[tile.target] = (_bounds(machine, source, low), _bounds(wide, zone, mark[k.WMARK_LOW]))
+    pcp = _bounded(large.pcp, [bounds[zone] for zone in large.pcp.zone.tolist()])
+    pcp = _held(pcp, large.pcp_pages, machine.hugepage_order)
     infos = tuple(_marked(info, zones) for info in wide.zones)
-    return _with_settings(replace(wide, zones=infos), machine, kbytes), replace(
-        large, zones=zones, pcp=_bounded(large.pcp, rows)
+    wide = _with_settings(replace(wide, zones=infos), machine, kbytes)
+    return wide, replace(large, zones=tuple(zones), pcp=pcp, due={})
+
+
+def _held(fields: PcpFields, pages: PcpPages, hugepage_order: int) -> PcpFields:
+    """The per-CPU lists' fields with the count of what they hold."""
+    sizes, cpus = (
+        np.left_shift(1, pcp_order(pages.pindex, hugepage_order)),
+        int(fields.cpu.max(initial=0)) + 1,
     )
+    at = fields.zone.astype(np.int64) * cpus + fields.cpu
+    held = np.bincount(pages.zone.astype(np.int64) * cpus + pages.cpu, sizes, int(at.max(initial=0)) + 1)
+    return fields._replace(count=held[at].astype(np.int32))
 
 
 def _bounds(machine: Machine, zone: ZoneState, low: int) -> tuple[int, int, int]:

@@ -16,11 +16,11 @@ from kevacuate.runs.aged import aged as age
 from kevacuate.runs.alive import Alive
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import SETTLE_NS, Replay, demand_while_compiling, rechunk
+from kevacuate.runs.scaled_start import scaled
 from kevacuate.runs.start_forms import other_form, refuse_target
 from kevacuate.runs.taken import taken
 from kevacuate.workload.kinds import AMOUNT, PAGE
 from kevacuate.workload.opening import Replayable, open_recording
-from kevacuate.workload.scaled import scaled
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, how much of it, all of it; 0 if not known)."""

@@ -23,9 +23,10 @@ from kevacuate.recording import DemandChunk, Recording
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import demand_while_compiling, replay
 from kevacuate.runs.variation import Variation
-from kevacuate.sweeps.cells import Cell, canonical, code_of, demand_digest, model_version
-from kevacuate.sweeps.columns import FIGURES
+from kevacuate.sweeps.cells import Cell, Source, canonical, code_of, demand_digest, model_version
+from kevacuate.sweeps.columns import FIGURES, START
 from kevacuate.sweeps.demands import open_demand
+from kevacuate.workload.opening import on_start
 
 HELD_ROWS = 1 << 22
 """A demand of at most so many rows is held in memory, at 36 bytes each; a larger one is read anew by every replay."""
@@ -61,6 +62,24 @@ def held(demand: Demand) -> Demand:
     return made
 
 
+def _there(source: Source) -> Recording:
+    """The recording of a demand or start state, checked by its digest.
+
+    Raises
+    ------
+    Absent
+        It is not there, or is another.
+    """
+    try:
+        recording = open_demand(source.path)
+        digest = demand_digest(recording)
+    except (KevacuateError, OSError) as error:
+        raise Absent(str(error)) from None
+    if digest != source.digest:
+        raise Absent(f"{source.path} has changed since the sweep began: begin it again.")
+    return recording
+
+
 class Bench:
     """Replays cells one after the other; holds the demand of the last."""
 
@@ -78,23 +97,20 @@ class Bench:
         Raises
         ------
         Absent
-            It is not there, or is another than the cell's.
+            It or the start state is not there, or is another than the cell's.
         """
-        if self._digest == cell.source.digest and self._recording is not None:
+        wanted = cell.source.digest + (cell.start.digest if cell.start else "")
+        if self._digest == wanted and self._recording is not None:
             return self._recording
         self._digest, self._recording, self._demand = "", None, None
-        try:
-            recording = open_demand(cell.source.path)
-            digest = demand_digest(recording)
-        except (KevacuateError, OSError) as error:
-            raise Absent(str(error)) from None
-        if digest != cell.source.digest:
-            raise Absent(f"{cell.source.path} has changed since the sweep began: begin it again.")
+        recording = _there(cell.source)
+        if cell.start is not None:
+            recording = on_start(recording, _there(cell.start))
         try:
             self._demand = held(demand_while_compiling(recording))
         except KevacuateError as error:
             self._demand = error
-        self._digest, self._recording = digest, recording
+        self._digest, self._recording = wanted, recording
         return recording
 
     def _policy(self, cell: Cell) -> Policy:
@@ -156,7 +172,7 @@ class Bench:
             "seed": cell.seed,
             "replay": canonical(cell.replay),
             "model": model_version(),
-            "knobs": cell.knobs,
+            "knobs": cell.knobs | ({START: cell.start.name} if cell.start else {}),
             "loop": "",
             "final_state_digest": "",
             "error": None,

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import PACKAGE
+from kevacuate.measure.startfile import read_start
 from kevacuate.policy import Policy
 from kevacuate.recording import Recording
 from kevacuate.recording.demand import demand_facts
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.sweeps.demands import open_demand, ships, whole_name
-from kevacuate.sweeps.experiment import Experiment
+from kevacuate.sweeps.experiment import AS_IT_IS, Experiment
 from kevacuate.sweeps.lines import line_of
+from kevacuate.workload.opening import start_source
+from kevacuate.workload.started import machine_of
 
 ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "workload", "runs")
 """Rooms of the package that a replay's result follows from."""
@@ -64,7 +68,7 @@ def canonical(value: Any) -> str:
 
 
 class Source(NamedTuple):
-    """A demand of the grid: where it lies, its digest, and the name that it is shown by."""
+    """A demand or start state of the grid: where it lies, its digest, and the name that it is shown by."""
 
     path: str
     digest: str
@@ -88,6 +92,8 @@ class Cell:
     seed : int
     replay : dict
         The parameters of :data:`REPLAYED`, as JSON values.
+    start : Source, optional
+        The start state that the demand begins from in place of its own.
     """
 
     source: Source
@@ -97,10 +103,13 @@ class Cell:
     code: str
     seed: int
     replay: dict[str, Any]
+    start: Source | None = None
 
     def identity(self) -> dict[str, Any]:
         """All that its result follows from."""
+        begun = {} if self.start is None else {"start": self.start.digest}
         return {
+            **begun,
             "demand": self.source.digest,
             "policy": self.base,
             "knobs": self.knobs,
@@ -122,12 +131,14 @@ class Cell:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, for another process."""
-        return {**asdict(self), "source": list(self.source)}
+        start = None if self.start is None else list(self.start)
+        return {**asdict(self), "source": list(self.source), "start": start}
 
     @staticmethod
     def of_json(values: dict[str, Any]) -> Cell:
         """The inverse of :meth:`to_json`."""
-        return Cell(**{**values, "source": Source(*values["source"])})
+        start = None if values["start"] is None else Source(*values["start"])
+        return Cell(**{**values, "source": Source(*values["source"]), "start": start})
 
 
 def replayed(options: ReplayOptions) -> dict[str, Any]:
@@ -159,18 +170,48 @@ def sources(experiment: Experiment) -> list[Source]:
     return list(found.values())
 
 
+def starts_of(experiment: Experiment, demands: Sequence[Source]) -> list[Source | None]:
+    """The start states of a grid, each once; None stands for a demand's own.
+
+    Raises
+    ------
+    KevacuateError
+        One is none, is corrupted, or is of a machine that a demand does not fit.
+    """
+    found: dict[str, Source | None] = {}
+    machines = (
+        {} if experiment.starts == (AS_IT_IS,) else {d.name: open_demand(d.path).machine for d in demands}
+    )
+    for name in experiment.starts:
+        if name == AS_IT_IS:
+            found.setdefault("", None)
+            continue
+        try:
+            recording, named = start_source(name), {"file": Path(name).name}
+            for demand, machine in machines.items():
+                machine_of(machine, read_start(recording).machine, named, f"the demand {demand}")
+            digest = demand_digest(recording)
+        except KevacuateError as error:
+            line = line_of(experiment.text, "start", Path(name).name)
+            raise KevacuateError(f"{experiment.path}:{line}: {error}") from None
+        shown = name if ships(name) else recording.path.name
+        found.setdefault(digest, Source(whole_name(name), digest, f"{shown}@{digest[:8]}"))
+    return list(found.values())
+
+
 def code_of(policy: Policy) -> str:
     """Hash of a policy's file; empty of one that is built in."""
     hooks = policy.hooks
     return hashlib.sha256(hooks.source.encode()).hexdigest()[:DIGITS] if hooks else ""
 
 
-def cells_of(experiment: Experiment, demands: list[Source]) -> Iterator[tuple[str, Cell]]:
-    """(digest, cell) of a grid, in the order of replays: by demand, then by seed, as replays of one seed share its demand."""
+def cells_of(
+    experiment: Experiment, demands: list[Source], starts: Sequence[Source | None] = (None,)
+) -> Iterator[tuple[str, Cell]]:
+    """(digest, cell) of a grid in the order of replays: by demand, start and seed, as replays of one seed share its demand."""
     replay = replayed(experiment.options)
     codes = [code_of(setting.policy) for setting in experiment.settings]
-    for source in demands:
-        for seed in experiment.seeds:
-            for setting, code in zip(experiment.settings, codes, strict=True):
-                cell = Cell(source, setting.policy.spec, setting.base, setting.knobs, code, seed, replay)
-                yield cell.digest, cell
+    for source, start, seed in product(demands, starts, experiment.seeds):
+        for setting, code in zip(experiment.settings, codes, strict=True):
+            cell = Cell(source, setting.policy.spec, setting.base, setting.knobs, code, seed, replay, start)
+            yield cell.digest, cell

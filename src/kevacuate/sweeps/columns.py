@@ -39,6 +39,9 @@ FIRST: tuple[tuple[str, pa.DataType], ...] = (
 
 _FIRST = frozenset(name for name, _ in FIRST)
 
+START = "start"
+"""The column of start states, which stands among the knobs: the state's name and the first digits of its digest."""
+
 KNOB = "knob."
 """What the name of a knob's column begins with; null: the knob was not turned."""
 

@@ -25,9 +25,9 @@ def files_of(source: Source) -> dict[str, bytes]:
     """The files of a recording, by their names in a directory that has the recording's own name; of a workload its file."""
     root = Path(source.path)
     if root.is_file():
-        return {source.name: small_file(root)}
+        return {root.name: small_file(root)}
     return {
-        f"{source.name}/{path.relative_to(root).as_posix()}": path.read_bytes()
+        f"{root.name}/{path.relative_to(root).as_posix()}": path.read_bytes()
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
@@ -88,8 +88,9 @@ class DaskHands:
             "told": [digest for digest, _ in run],
             "policies": {cell.code: self._text(cell) for _, cell in run if cell.code},
         }
-        sent = self._demand(client, run[0][1].source)
-        return client.submit(replay_run, canonical(order), sent, pure=False, retries=RETRIES)
+        first = run[0][1]
+        sent = [self._demand(client, one) for one in (first.source, first.start) if one is not None]
+        return client.submit(replay_run, canonical(order), *sent, pure=False, retries=RETRIES)
 
     def _text(self, cell: Cell) -> str:
         """The text of a policy's file."""
@@ -110,7 +111,7 @@ class DaskHands:
         for one in json.loads(said):
             if "absent" in one:
                 cell = cells[one["cell"]]
-                self._absent.add(cell.source.digest)
+                self._absent |= {one.digest for one in (cell.source, cell.start) if one is not None}
                 absent.append((one["cell"], cell))
                 continue
             if "unable" in one:

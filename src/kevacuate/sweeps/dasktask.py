@@ -18,7 +18,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.sweeps.bench import Absent, Bench, Unable
-from kevacuate.sweeps.cells import Cell, canonical, model_version
+from kevacuate.sweeps.cells import Cell, Source, canonical, model_version
 from kevacuate.sweeps.fleetworker import one_sheet
 
 OTHER_VERSION = (
@@ -70,6 +70,12 @@ def _received(key: str, files: Mapping[str, bytes]) -> Path:
         return Path(_sent[key].name)
 
 
+def _put(source: Source, files: Mapping[str, bytes]) -> Source:
+    """A demand or start state that was sent, where it is kept here."""
+    place = _received(source.digest, files)
+    return source._replace(path=str(place / next(iter(files)).partition("/")[0]))
+
+
 def _with_policy(cell: Cell, text: str | None) -> Cell:
     """The cell, its policy's file where it was put here."""
     path, colon, rest = cell.spec.partition(".py:")
@@ -79,15 +85,17 @@ def _with_policy(cell: Cell, text: str | None) -> Cell:
     return replace(cell, spec=f"{_received(cell.code, {name: text.encode()}) / name}:{rest}")
 
 
-def replay_run(order: str, demand: Mapping[str, bytes] | None = None) -> str:
-    """Replay cells of one demand: JSON of a list with ``result`` and ``made``, or ``cell`` and ``unable``, of each.
+def replay_run(
+    order: str, demand: Mapping[str, bytes] | None = None, start: Mapping[str, bytes] | None = None
+) -> str:
+    """Replay cells of one demand and start: JSON of a list with ``result`` and ``made``, or ``cell`` and ``unable``, of each.
 
     Parameters
     ----------
     order : str
         JSON of ``model``, ``cells`` and ``policies`` (text of each file, by its hash).
-    demand : mapping of str to bytes, optional
-        The files of the cells' recording, if this machine cannot read it by its path.
+    demand, start : mapping of str to bytes, optional
+        The files of the cells' recording and of their start state, if this machine cannot read one by its path.
     """
     values = json.loads(order)
     cells = [Cell.of_json(one) for one in values["cells"]]
@@ -95,19 +103,19 @@ def replay_run(order: str, demand: Mapping[str, bytes] | None = None) -> str:
         return canonical([{"cell": digest, "unable": OTHER_VERSION} for digest in values["told"]])
     said: list[dict[str, Any]] = []
     for cell in cells:
-        said.append(_one(_with_policy(cell, values["policies"].get(cell.code)), demand))
+        said.append(_one(_with_policy(cell, values["policies"].get(cell.code)), demand, start))
     return canonical(said)
 
 
-def _one(cell: Cell, demand: Mapping[str, bytes] | None) -> dict[str, Any]:
+def _one(cell: Cell, demand: Mapping[str, bytes] | None, start: Mapping[str, bytes] | None) -> dict[str, Any]:
     """One cell."""
     try:
         done = _bench().run(cell)
     except Absent as error:
         if demand is None:
             return {"cell": cell.digest, "absent": str(error)}
-        sent = cell.source._replace(path=str(_received(cell.source.digest, demand) / cell.source.name))
-        return _one_sent(replace(cell, source=sent))
+        begun = cell.start if cell.start is None or start is None else _put(cell.start, start)
+        return _one_sent(replace(cell, source=_put(cell.source, demand), start=begun))
     except (Unable, KevacuateError) as error:
         return {"cell": cell.digest, "unable": str(error)}
     return {"result": done.result, "made": done.made}

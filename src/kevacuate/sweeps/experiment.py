@@ -24,14 +24,14 @@ from kevacuate.runs.variation import Variation
 from kevacuate.sweeps.demands import ships
 from kevacuate.sweeps.lines import line_of
 
-KEYS = ("recordings", "workloads", "policies", "seeds", "knobs", "replay")
+KEYS = ("recordings", "workloads", "start", "policies", "seeds", "knobs", "replay")
 """What an experiment file has."""
 
 REPLAY_KEYS = ("loop", "samples", "despite_losses", "variation")
 """What its table ``replay`` has; all are as of a single replay where they are not given."""
 
 AS_IT_IS = "default"
-"""The value of a knob that is not turned."""
+"""The value of a knob that is not turned, and the start state of a demand that begins from its own."""
 
 MOST_CELLS = 1_000_000
 MOST_SEED = 2**31 - 1
@@ -58,6 +58,8 @@ class Experiment:
         What it holds.
     demands : tuple of str
         Paths of recordings and of descriptions of workloads, or names of workloads that ship; each once.
+    starts : tuple of str
+        Paths of the start states that every demand begins from; :data:`AS_IT_IS` stands for its own.
     settings : tuple of Setting
         Policies with their knobs, in the order of the file.
     seeds : tuple of int
@@ -69,13 +71,14 @@ class Experiment:
     path: Path
     text: str
     demands: tuple[str, ...]
+    starts: tuple[str, ...]
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
     options: ReplayOptions
 
     def __len__(self) -> int:
         """Cells, those of equal demands counted apart."""
-        return len(self.demands) * len(self.settings) * len(self.seeds)
+        return len(self.demands) * len(self.starts) * len(self.settings) * len(self.seeds)
 
 
 class _Reader:
@@ -145,7 +148,9 @@ def read_experiment(path: str | Path) -> Experiment:
     reader.refuse_unknown(reader.values, KEYS)
     seeds, options = _seeds(reader), _options(reader)
     settings = _settings(reader)
-    found = Experiment(where, reader.text, _demands(reader), settings, seeds, options)
+    found = Experiment(
+        where, reader.text, _demands(reader), _starts(reader, settings), settings, seeds, options
+    )
     if len(found) > MOST_CELLS:
         raise KevacuateError(f"{where} has {len(found):,} cells, more than {MOST_CELLS:,}: make it smaller.")
     return found
@@ -165,6 +170,23 @@ def _demands(reader: _Reader) -> tuple[str, ...]:
             if not here:
                 raise reader.wrong(key, f"there is no {what} {name!r}: name a path or a glob.", name)
             found.update(dict.fromkeys(here))
+    return tuple(found)
+
+
+def _starts(reader: _Reader, settings: tuple[Setting, ...]) -> tuple[str, ...]:
+    """The start states that are named; without any, each demand's own."""
+    found: dict[str, None] = {}
+    if "start" in reader.values and (
+        own := next((s for s in settings if "start" in s.policy.kind.knobs), None)
+    ):
+        raise reader.wrong(
+            "start", f"start cannot be an axis: the policy {own.base} has a knob of that name."
+        )
+    for name in reader.strings("start", (AS_IT_IS,)):
+        here = [name] if name == AS_IT_IS or ships(name) else [str(place) for place in _places(reader, name)]
+        if not here:
+            raise reader.wrong("start", f"there is no start state {name!r}: name a path or a glob.", name)
+        found.update(dict.fromkeys(here))
     return tuple(found)
 
 

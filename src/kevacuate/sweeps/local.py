@@ -42,12 +42,12 @@ _STOP_SECONDS = 30.0
 
 
 def runs_of(cells: Iterable[Named], workers: int, total: int) -> Iterator[list[Named]]:
-    """The cells in order, in runs of one demand and seed; towards the end they get shorter, so that workers end together.
+    """The cells in order, in runs of one demand, start and seed; towards the end they get shorter, so that workers end together.
 
     A run has at most 1 / (2 * workers) of the cells that are left (guided self-scheduling; Polychronopoulos and Kuck 1987).
     """
     left = total
-    for _, group in groupby(cells, key=lambda one: (one[1].source.digest, one[1].seed)):
+    for _, group in groupby(cells, key=lambda one: (one[1].source.digest, one[1].start, one[1].seed)):
         waiting = deque(group)
         while waiting:
             size = min(LONGEST_RUN, max(1, left // (2 * workers)), len(waiting))

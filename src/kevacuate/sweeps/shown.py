@@ -26,11 +26,11 @@ from kevacuate.measure.front import pareto
 from kevacuate.measure.permutation import LEVEL, Direction, mean
 from kevacuate.measure.tuned import NO_EFFECT, UNCHANGED, Tried, TriedRow, verdict_of
 from kevacuate.policy import BASELINE
-from kevacuate.sweeps.columns import FIGURES, KNOB
+from kevacuate.sweeps.columns import FIGURES, KNOB, START
 from kevacuate.sweeps.store import Store
 
-CONDITIONS = ("memory", "skip-bits", "time-scale")
-"""Knobs that say how the machine was, not what a kernel could do: settings are compared where these are equal."""
+CONDITIONS = ("memory", "skip-bits", "time-scale", START)
+"""What says how the machine was, not what a kernel could do: settings are compared where these are equal."""
 
 BENEFIT = "end.mixed_blocks"
 COST = ("cost.worker_ms", "compaction.ms")

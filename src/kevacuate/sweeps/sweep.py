@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from kevacuate import ending
 from kevacuate.errors import KevacuateError, whole_number
-from kevacuate.sweeps.cells import Cell, Source, cells_of, sources
+from kevacuate.sweeps.cells import Cell, Source, cells_of, sources, starts_of
 from kevacuate.sweeps.experiment import Experiment, read_experiment
 from kevacuate.sweeps.local import LocalHands, Named, workers_for_sweep
 from kevacuate.sweeps.progress import Pace, Report
@@ -79,12 +79,12 @@ class Hands(Protocol):
 
 @dataclass(frozen=True)
 class _Grid:
-    """An experiment, its cells, each once, and its store."""
+    """An experiment, its cells, each once, its store, and the recordings that its demands and start states are read from."""
 
     experiment: Experiment
     store: Store
     cells: list[Named]
-    demands: list[Source]
+    files: list[Source]
 
     def command(self, rest: str = "") -> str:
         """The command that sweeps this grid."""
@@ -96,13 +96,15 @@ def _grid(experiment: str | Path, store: str | Path | None) -> _Grid:
     """Read the experiment, open its recordings and its store."""
     read = read_experiment(experiment)
     demands = sources(read)
+    starts = starts_of(read, demands)
     cells: dict[str, Cell] = {}
-    for digest, cell in cells_of(read, demands):
+    for digest, cell in cells_of(read, demands, starts):
         cells.setdefault(digest, cell)
     kept = Store(default_store(read.path) if store is None else store)
     kept.keep_experiment(read.text)
-    kept.keep_demands({source.digest: source.path for source in demands})
-    return _Grid(read, kept, list(cells.items()), demands)
+    files = [*demands, *(start for start in starts if start is not None)]
+    kept.keep_demands({source.digest: source.path for source in files})
+    return _Grid(read, kept, list(cells.items()), files)
 
 
 def sweep(
@@ -195,7 +197,7 @@ def _hands(
         from kevacuate.sweeps.daskhands import DaskHands
 
         return DaskHands(grid.store, scheduler, pace, rows)
-    most = workers_for_sweep(grid.demands, todo) if workers is None else workers
+    most = workers_for_sweep(grid.files, todo) if workers is None else workers
     if part is None:
         return LocalHands(grid.store, most, pace, "processes", rows)
     # A shard collects nothing on the way: others may be at the same store.

@@ -232,10 +232,19 @@ class HugePages(PartOf):
 
 @dataclass(frozen=True, kw_only=True)
 class GiganticPages(Described):
-    """Pages of 1 GiB, taken at boot. Those asked for later come by alloc_contig_pages, which the model lacks."""
+    """Pages of 1 GiB, taken at boot; :class:`GiganticRequests` asks for some later."""
 
     TABLE: ClassVar[str] = "gigantic_pages"
     count: Any = key(kd.whole(1, 1024), "how many, spread evenly over the nodes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiganticRequests(PartOf):
+    """Pages of 1 GiB that hugetlb asks for at run time, by alloc_contig_pages: it may get none."""
+
+    TABLE: ClassVar[str] = "gigantic_requests"
+    count: Any = key(kd.whole(1, 1024), "how many it has at most, those that it asked for in vain with them")
+    lifetime: Any = key(kd.TIME, "how long one is kept until it is given back, the mean", "10min")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +315,8 @@ class Rounds(PartOf):
 PARTS: dict[str, type[PartOf]] = {
     one.TABLE: one
     for one in (
-        Anonymous, Forks, PageCache, FilesWritten, Slab, PageTables, Network, Pipes, Vmalloc, HugePages, Pool, Rounds,
+        Anonymous, Forks, PageCache, FilesWritten, Slab, PageTables, Network, Pipes, Vmalloc, HugePages, GiganticRequests, Pool,
+        Rounds,
     )
 }  # fmt: skip
 """The parts by the names of their tables."""

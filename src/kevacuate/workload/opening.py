@@ -99,7 +99,18 @@ def on_start(recording: Recording, start: Startable) -> Recording:
     """
     if isinstance(start, StartState):
         return started(recording, start, LABEL)
+    source = start_source(start)
+    return started(recording, read_start(source), source.path.name)
+
+
+def start_source(start: Recording | str | Path) -> Recording:
+    """What a start state is read from: its file, or the recording or described workload whose start is meant.
+
+    Raises
+    ------
+    KevacuateError
+        There is no such thing, or it is another tool's form.
+    """
     if isinstance(start, str | Path):
         _refuse_other_form(Path(start))
-    source = recording_of(start)
-    return started(recording, read_start(source), source.path.name)
+    return recording_of(start)

@@ -21,7 +21,7 @@ from kevacuate.workload import draw
 from kevacuate.workload import fields as fd
 from kevacuate.workload.fields import Actor, Generator, Part, Totals
 from kevacuate.workload.kinds import PAGE
-from kevacuate.workload.machine import cpu_nodes, memory_pages
+from kevacuate.workload.machine import GIGANTIC, cpu_nodes, memory_pages
 
 ANON, FILE = int(PageAttr.LRU), int(PageAttr.LRU | PageAttr.FILE)
 DIRTY = int(PageAttr.DIRTY)
@@ -36,6 +36,8 @@ THP = gf.GFP_TRANSHUGE_LIGHT | gf.GFP_KSWAPD_RECLAIM
 """A huge page fault with defrag=defer (vma_thp_gfp_mask, mm/huge_memory.c)."""
 HUGETLB = gf.GFP_HIGHUSER_MOVABLE | gf.GFP_COMP | gf.GFP_NOWARN | gf.GFP_RETRY_MAYFAIL
 """The pool of hugetlb (htlb_alloc_mask and alloc_buddy_hugetlb_folio, mm/hugetlb.c)."""
+GIGANTIC_GFP = gf.GFP_HIGHUSER | gf.GFP_COMP | gf.GFP_NOWARN | gf.GFP_THISNODE
+"""hugetlb for a gigantic page, node by node (htlb_alloc_mask and alloc_pool_huge_folio, mm/hugetlb.c): it need not be movable."""
 ROW_NS = 200
 """Least time from a row of an actor to its next."""
 MOST_ACTORS = 1 << 15
@@ -393,6 +395,13 @@ def _huge_pages(plan: Plan, part: ds.HugePages) -> None:
     )  # fmt: skip
 
 
+def _gigantic_requests(plan: Plan, part: ds.GiganticRequests) -> None:
+    _pool(
+        plan, part, part.count * GIGANTIC, (part.lifetime,), (1.0,), order=GIGANTIC.bit_length() - 1, mt=MIGRATE_UNMOVABLE,
+        gfp=GIGANTIC_GFP, fixed=True,
+    )  # fmt: skip
+
+
 PAGES = {"kernel": 0, "anonymous": ANON, "file": FILE, "dirty": FILE | DIRTY}
 DIES = {"random": fd.RANDOM, "together": fd.RANDOM, "oldest": fd.OLDEST, "newest": fd.NEWEST}
 
@@ -458,6 +467,7 @@ def _rounds(plan: Plan, part: ds.Rounds) -> None:
 LAY_OUT: dict[type[ds.PartOf], Callable[[Plan, Any], None]] = {
     ds.Anonymous: _anonymous, ds.Forks: _forks, ds.PageCache: _page_cache, ds.FilesWritten: _files_written, ds.Slab: _slab,
     ds.PageTables: _page_tables, ds.Network: _network, ds.Pipes: _pipes, ds.Vmalloc: _vmalloc, ds.HugePages: _huge_pages,
+    ds.GiganticRequests: _gigantic_requests,
     ds.Pool: _own_pool, ds.Rounds: _rounds,
 }  # fmt: skip
 

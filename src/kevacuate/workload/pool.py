@@ -220,7 +220,8 @@ def pool_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
         if p.alive[c] < p.room[c]:
             obj = w.ids[ring_at(p, c, p.alive[c])] + 0
             p.alive[c] += 1
-            emit_alloc(w, d, a, ob.OP_ALLOC, obj, p.order, p.mt, p.gfp, attributes(a, p), 0)
+            op = ob.OP_ALLOC if p.order <= ob.MAX_ORDER else ob.OP_ALLOC_CONTIG
+            emit_alloc(w, d, a, op, obj, p.order, p.mt, p.gfp, attributes(a, p), 0)
         else:
             w.g.skipped += 1
     elif p.alive[a.kind] > 0:

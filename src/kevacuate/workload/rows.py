@@ -64,8 +64,8 @@ def emit_alloc(
 
 @part(inline=True)
 def emit_free(w: GeneratorView, d: DemandChunk, a: Actor, obj: int, order: int) -> None:
-    """A row FREE, counted."""
-    emit(w, d, a, ob.OP_FREE, obj, order, 0, 0, 0, 0)
+    """A row FREE, or FREE_CONTIG of what is above MAX_PAGE_ORDER, counted."""
+    emit(w, d, a, ob.OP_FREE if order <= ob.MAX_ORDER else ob.OP_FREE_CONTIG, obj, order, 0, 0, 0, 0)
     w.g.frees += 1
     w.g.pages -= 1 << order
 

@@ -157,7 +157,9 @@ class StartedSource:
         self._recording, self._start, digest = recording, start, start.digest
         body = json.dumps({"demand": recording.digest, "start": digest})
         self.digest = hashlib.sha256(body.encode()).hexdigest()
-        self.machine = machine_of(recording.machine, start.machine, {"file": name, "digest": digest})
+        self.machine = machine_of(
+            recording.machine, start.machine, {"file": name, "digest": digest, "lru_order": start.lru_order}
+        )
         self.quality: dict[str, Any] = {**recording.quality, "start": list(start.made)}
 
     def losses(self) -> tuple[CpuLosses, ...]:
@@ -189,7 +191,7 @@ class StartedSource:
         return iter(())
 
 
-def machine_of(demand: Machine, start: Machine, named: dict[str, str]) -> Machine:
+def machine_of(demand: Machine, start: Machine, named: dict[str, str], whose: str = "the demand") -> Machine:
     """The start state's machine with the kernel of the demand's, whose time the rows are in.
 
     Raises
@@ -205,13 +207,13 @@ def machine_of(demand: Machine, start: Machine, named: dict[str, str]) -> Machin
         ours, theirs = getattr(start, name), getattr(demand, name)
         if ours != theirs:
             raise KevacuateError(
-                f"The start state {named['file']} has {what} of another size than the demand ({name} {ours}, not {theirs}): take "
+                f"The start state {named['file']} has {what} of another size than {whose} ({name} {ours}, not {theirs}): take "
                 "one of a like machine."
             )
     if demand.cpus > start.cpus:
         raise KevacuateError(
-            f"The demand runs on {demand.cpus} CPUs, and the start state {named['file']} is of a machine with {start.cpus}: "
-            "give it more with `kevacuate start --cpus N`."
+            f"{whose[0].upper()}{whose[1:]} runs on {demand.cpus} CPUs, and the start state {named['file']} is of a machine "
+            f"with {start.cpus}: give it more with `kevacuate start --cpus N`."
         )
     extra = {name: value for name, value in start.extra.items() if name != "generated"}
     if "generated" in demand.extra:

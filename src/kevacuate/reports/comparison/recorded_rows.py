@@ -13,6 +13,7 @@ from kevacuate.measure.rows import LOWER, NEITHER
 from kevacuate.measure.table import (
     AT_THE_END,
     COMPACTION,
+    CONTIG,
     CONTROL,
     EXTFRAG,
     MOMENT_ROWS,
@@ -26,7 +27,7 @@ from kevacuate.reports.comparison.rows import ROWS
 
 Value = Callable[[Recorded], float | None]
 
-_MODEL_ONLY = (VMSTAT, COMPACTION, OVER_THE_RUN, CONTROL, AT_THE_END)
+_MODEL_ONLY = (VMSTAT, COMPACTION, CONTIG, OVER_THE_RUN, CONTROL, AT_THE_END)
 """Sections of a comparison that mean something else here, or stand elsewhere: a recorded kernel's compaction is direct, too."""
 
 

@@ -31,7 +31,7 @@ from kevacuate.reports.sweeps.shown import (
     shown_words,
 )
 from kevacuate.reports.tune import HEADS, paid_words
-from kevacuate.sweeps.columns import KNOB
+from kevacuate.sweeps.columns import KNOB, START
 from kevacuate.sweeps.shown import Context, Setting, Shown
 
 DIGITS = 6
@@ -67,11 +67,12 @@ def sweep_data(shown: Shown) -> dict[str, Any]:
     columns |= {name: shown.table[name].to_pylist() for name in knobs}
     demands: dict[tuple[str, ...], dict[str, Any]] = {}
     settings: dict[tuple[str, ...], dict[str, Any]] = {}
-    names = {(c.digest, c.model): c for c in shown.contexts}
+    names = {(c.digest, c.model, c.conditions.get(START)): c for c in shown.contexts}
+    starts = columns.get(KNOB + START, [None] * shown.table.num_rows)
     for i in range(shown.table.num_rows):
         place = (columns["demand_digest"][i], columns["model"][i], columns["replay"][i])
         demand = demands.setdefault(place, {"name": visible(columns["demand"][i]), "settings": []})
-        key = (*place, columns["policy"][i], columns["code"][i])
+        key = (*place, columns["policy"][i], columns["code"][i], starts[i])
         if key not in settings:
             turned = {
                 k.removeprefix(KNOB): columns[k][i] if columns[k][i] is not None else "default" for k in knobs
@@ -79,7 +80,7 @@ def sweep_data(shown: Shown) -> dict[str, Any]:
             settings[key] = {
                 "policy": columns["policy"][i],
                 "at": {"policy": columns["base"][i], **turned},
-                "line": _line(shown, names[place[0], place[1]], columns["policy"][i]),
+                "line": _line(shown, names[place[0], place[1], starts[i]], columns["policy"][i]),
                 "seeds": [],
                 "values": [[] for _ in rows],
             }

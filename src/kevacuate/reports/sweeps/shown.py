@@ -17,6 +17,7 @@ from kevacuate.reports.comparison.group_rows import change
 from kevacuate.reports.comparison.rows import row_of
 from kevacuate.reports.plain import plain_table
 from kevacuate.reports.tune import HEADS, judged_cell, paid_words
+from kevacuate.sweeps.columns import START
 from kevacuate.sweeps.shown import Context, Setting, Shown
 
 ORDER = ("base", HELPS, COSTLY, TRADES, NO_EFFECT, UNCHANGED, HARMS)
@@ -42,7 +43,12 @@ def ordered(shown: Shown, context: Context) -> list[Setting]:
 def replay_line(shown: Shown, context: Context, setting: Setting, seed: int) -> str:
     """The command that replays a cell again."""
     path = shown.paths.get(context.digest, context.demand)
-    words = ["kevacuate", "replay", path, "--policy", setting.policy, "--seed", str(seed)]
+    words = ["kevacuate", "replay", path]
+    if START in context.conditions:
+        name, _, digits = context.conditions[START].rpartition("@")
+        at = next((place for digest, place in shown.paths.items() if digest.startswith(digits)), name)
+        words += ["--start", at]
+    words += ["--policy", setting.policy, "--seed", str(seed)]
     loop = context.replay.get("loop", "auto")
     words += ["--loop", loop] if loop != "auto" else []
     words += ["--despite-losses"] if context.replay.get("despite_losses") else []
