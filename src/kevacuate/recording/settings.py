@@ -31,7 +31,9 @@ class Sysctl:
     modelled : bool
         Whether the model has a parameter for it, which every replay sets to the recorded value.
     where : str
-        Of one that is not a parameter: what stands for it, in words.
+        Of one that is not a parameter of every replay: what stands for it, in words.
+    reclaim : bool
+        Whether it is a parameter of reclaim, so of closed loops alone.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Sysctl:
     default: int | None
     modelled: bool
     where: str = ""
+    reclaim: bool = False
 
 
 SYSCTLS = (
@@ -54,8 +57,8 @@ SYSCTLS = (
     Sysctl("compact_unevictable_allowed", 0, 1, 1, True),
     Sysctl("zone_reclaim_mode", 0, 7, 0, False, "not modelled: the model reclaims nothing"),
     Sysctl("numa_stat", 0, 1, 1, False, "changes no decision of the allocator"),
-    Sysctl("swappiness", 0, 200, 60, False, "replayed where a policy gives zram"),
-    Sysctl("dirty_expire_centisecs", 0, INT_MAX, 3000, False, "replayed in a closed loop"),
+    Sysctl("swappiness", 0, 200, 60, False, "replayed where a policy gives zram", reclaim=True),
+    Sysctl("dirty_expire_centisecs", 0, INT_MAX, 3000, False, "replayed in a closed loop", reclaim=True),
     Sysctl("dirty_background_ratio", 0, 100, 10, False, "not modelled: age and reclaim start the flusher"),
     Sysctl("dirty_ratio", 0, 100, 20, False, "not modelled: no writer waits for the flusher"),
 )
