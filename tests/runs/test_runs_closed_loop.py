@@ -31,6 +31,7 @@ from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 
 OBJECTS, SHADOWS = 300, 64
+PAGES_OF_CACHE = 12_000
 MOVABLE = {"mt": k.MIGRATE_MOVABLE, "attr": FILE}
 
 
@@ -254,6 +255,24 @@ def test_rows_are_late_where_kswapd_had_the_cpu_and_catch_up_while_tasks_wait(tm
     assert seen == [1_000, 1_000, 700, 0]
 
 
+def test_looking_changes_nothing_where_kswapd_has_the_tasks_cpu(tmp_path: Path) -> None:
+    """Between any two rows tasks wait for three slices, in which kswapd begins: one sample or many, the end is the same."""
+    script, slice_ns = Script(60_000), 20_000
+    for obj in range(PAGES_OF_CACHE):
+        script.alloc(100 + obj, 0, **MOVABLE)
+    recording = Recording.open(recorded(tmp_path, script, peak_objects=PAGES_OF_CACHE + 200))
+    ends = set()
+    for samples in (1, 997, 2_999):  # no multiples of the rows: looks fall between these
+        options = ReplayOptions(loop="closed", samples=samples)
+        run = Replay(recording, build_demand(recording), parse_policy("mainline"), options)
+        cfg = run.state.view.cfg
+        cfg.kswapd_slice_ns, cfg.kswapd_wake, cfg.time_scale = slice_ns, 5_000, 25
+        found = run.run()
+        assert run.state.view.stat.pgsteal_kswapd > 1_000
+        ends.add(found.provenance["final_state_digest"])
+    assert len(ends) == 1
+
+
 def test_kswapd_shares_the_cpu_of_one_cpu_machines_in_closed_loop_alone(tmp_path: Path) -> None:
     recording = Recording.open(recorded(tmp_path, Script()))
     machine, start = replace(recording.machine, cpus=1), recording.start
@@ -310,7 +329,9 @@ def test_the_run_says_which_loop_it_was(tmp_path: Path) -> None:
         assert f"The loop is {wanted}" in told["why"]
         assert "5 reads of reclaimed folios and 3 uses" in told["why"]
     nameless = recorded(tmp_path / "nameless", large_folio(), reclaimed=7)
-    assert "each page-cache allocation counts as a miss" in replay(nameless).provenance["loop"]["why"]
+    assert replay(nameless).provenance["loop"]["why"].endswith("each page-cache allocation counts as a miss.")
+    inferred = recorded(tmp_path / "inferred", large_folio(), reclaimed=7, accesses=8, accesses_inferred=8)
+    assert "The order of reclaim tells 4 uses." in replay(inferred).provenance["loop"]["why"]
 
 
 @pytest.mark.parametrize("loop", ["both", "", None, 1])
@@ -355,7 +376,7 @@ CASES = {
         {"obj": 1, "aux": 64},
         "reclaimed pages that the demand does not",
     ),
-    "operation": (10, {}, "an operation that this program does not know"),
+    "operation": (250, {}, "an operation that this program does not know"),
 }
 
 
