@@ -42,6 +42,7 @@ ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
 RELIEF = "tests/mm/test_region_relief.py"
+BORDER = "tests/policy/test_policy_contiguitas.py"
 DECIDED = "tests/measure/test_measure_sequential.py -k matters"
 WAITED = "tests/runs/test_runs_until_decided.py -k wait"
 SAMPLED = "tests/cli/test_cli_commands.py -k samples_are_few"
@@ -167,6 +168,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/region_evacuate.py", "if smallest_of_region(s, number, order, mt) >= 0:", "if False:", RELIEF),
     ("mm/region_shrink.py", "slabs & ((1 << s.cfg.region_shrink_priority) - 1) == 0", "slabs & 1 == 1", RELIEF),
     ("policy/spb_evacuation.py", "region_evacuate=True", "region_evacuate=False", f"{RELIEF} -k named"),
+    ("policy/contiguitas.py", "        return FALLBACK_EMPTY", "        return mt", BORDER),
+    ("policy/contiguitas.py", "found < most:\n            pfn", "found < 64:\n            pfn", BORDER),
     ("policy/spb_evacuation.py", "region_nofragment_kept=True", "region_nofragment_kept=False", f"{RELIEF} -k named"),
     ("policy/spb_shrink.py", "region_shrink=True", "region_shrink=False", f"{RELIEF} -k named"),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
@@ -266,7 +269,7 @@ def main() -> int:
     alive = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
-        for part in ("src", "tests", "docs", "pyproject.toml"):
+        for part in ("src", "tests", "docs", "benchmarks", "pyproject.toml"):
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, copy / part)

@@ -17,7 +17,7 @@ from kevacuate.cli.main import COMMANDS
 from kevacuate.cli.options import REPEATS
 from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.permutation import decide
-from kevacuate.policy import KNOBS, POLICIES
+from kevacuate.policy import KNOBS, policies_told
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.worth import MARK
 
@@ -63,7 +63,7 @@ def test_help_of_a_command_has_an_example(command: str) -> None:
 
 def test_help_of_compare_names_every_policy_and_knob() -> None:
     said = call("compare", "--help").stdout
-    for name in [*POLICIES, *KNOBS]:
+    for name in [*policies_told(), *KNOBS]:
         assert re.search(rf"^ *{name}: ", said, re.MULTILINE), name
 
 
