@@ -206,7 +206,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
         "        t = row_time(s, d.t[i])\n        row_begins(s, d.t[i])\n        while t",
         "tests/runs/test_runs_closed_loop.py -k looking",
     ),
-    ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault", "tests/runs/test_runs_base_pages.py -k time"),
+    ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault",
+     "tests/runs/test_runs_base_pages.py -k time"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
