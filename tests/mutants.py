@@ -208,6 +208,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault",
      "tests/runs/test_runs_base_pages.py -k time"),
+    ("demand/uses.py", "(when < end) & (until > since)", "until > since", "tests/demand/test_demand_uses.py -k order"),
+    ("demand/uses.py", "latest = [-1] * PASSED", "latest = [-1]", "tests/demand/test_demand_uses.py -k young"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
