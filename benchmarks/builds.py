@@ -32,11 +32,11 @@ try:
 except ImportError:  # a tree from when the folder had this name
     from kevacuate.replay.run import replay
 where, loop, seed = sys.argv[1:]
-more = {"options": kevacuate.ReplayOptions(loop=loop)} if loop else {}
+options = kevacuate.ReplayOptions(seed=int(seed), **({"loop": loop} if loop else {}))
 recording = kevacuate.Recording.open(where) if where else kevacuate.Recording.shipped()
 for line in sys.stdin:
     before = resource.getrusage(resource.RUSAGE_SELF)
-    run = replay(recording, line.strip(), seed=int(seed), **more)
+    run = replay(recording, line.strip(), options=options)
     after = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({
         "user": after.ru_utime - before.ru_utime,

@@ -6,7 +6,8 @@ they are those of real replays under ``mainline`` (``--pool`` of them, each with
 hang together there.
 
 Of ``compare``, three policies and all rows that decide are looked at as long as it goes on, up to ``--replays`` of each policy.
-Then one row of one policy gets the change that such a comparison says would have been seen. Of ``tune``, twelve settings are
+Then one row of one policy gets the change that such a comparison says would have been seen; and all rows of figures that vary
+less get the least change that matters, which none may be said not to reach. Of ``tune``, twelve settings are
 screened and the best are tested; then one of them gets the effect that tunings like it find in POWER of cases.
 """
 
@@ -23,7 +24,16 @@ import numpy.typing as npt
 
 from kevacuate.measure.deciding import DECIDING, values_of
 from kevacuate.measure.permutation import LEVEL
-from kevacuate.measure.sequential import DIFFERS, POWER, Sequential, SequentialTest, Values, looks
+from kevacuate.measure.sequential import (
+    DIFFERS,
+    MATTERS,
+    POWER,
+    SMALL,
+    Sequential,
+    SequentialTest,
+    Values,
+    looks,
+)
 from kevacuate.measure.tuned import (
     LEAST_TESTED,
     SCREENED,
@@ -48,11 +58,13 @@ PLANTED = "end.mixed_blocks"
 class Figures:
     """What the replays of a kind are like.
 
-    ``draw(rng, groups, replays)`` gives float[groups, rows, replays]; ``deviation`` is the standard deviation of the row PLANTED.
+    ``draw(rng, groups, replays)`` gives float[groups, rows, replays]; ``deviation`` is the standard deviation of the row PLANTED,
+    ``means`` [rows] are those of all.
     """
 
     name: str
     rows: tuple[str, ...]
+    means: Array
     deviation: float
     draw: Callable[[np.random.Generator, int, int], Array]
 
@@ -70,11 +82,25 @@ DISTRIBUTIONS: dict[str, Drawn] = {
 }
 
 
-def distributed(name: str) -> Figures:
-    """Figures of one of DISTRIBUTIONS, of all rows that decide."""
-    drawn, rows = DISTRIBUTIONS[name], tuple(DECIDING)
-    deviation = float(np.std(drawn(np.random.default_rng(0), (1_000_000,))))
-    return Figures(name, rows, deviation, lambda rng, groups, n: drawn(rng, (groups, len(rows), n)))
+NARROW: dict[str, Drawn] = {
+    "normal, 15 %": lambda rng, size: rng.normal(100, 15, size),
+    "skewed (log-normal, sigma 0.25)": lambda rng, size: rng.lognormal(4, 0.25, size),
+    "counts (Poisson, 30)": lambda rng, size: rng.poisson(30, size).astype(float),
+    "one in 50 three times as large": lambda rng, size: (
+        rng.normal(60, 8, size) * np.where(rng.random(size) < 0.02, 3, 1)
+    ),
+}
+"""Of these some dozen replays can tell that a change does not matter."""
+
+
+def distributed(name: str, drawn: Drawn) -> Figures:
+    """Figures that are drawn, of all rows that decide."""
+    rows = tuple(DECIDING)
+    many = drawn(np.random.default_rng(0), (1_000_000,))
+    means = np.full(len(rows), many.mean())
+    return Figures(
+        name, rows, means, float(np.std(many)), lambda rng, groups, n: drawn(rng, (groups, len(rows), n))
+    )
 
 
 def replays(path: str, loop: str, pool: int) -> Figures:
@@ -90,6 +116,7 @@ def replays(path: str, loop: str, pool: int) -> Figures:
     return Figures(
         f"{pool} replays of {recording.path.name}, {loop} loop",
         tuple(table),
+        values.mean(axis=1),
         float(np.std(table[PLANTED])),
         draw,
     )
@@ -104,10 +131,16 @@ def pairs(figures: Figures, values: Array) -> Values:
     }
 
 
-def compared(rng: np.random.Generator, figures: Figures, replays: int, effect: float = 0.0) -> Sequential:
-    """What three policies come to, at whatever look it ends; the second has that much more of the row PLANTED."""
+def compared(
+    rng: np.random.Generator, figures: Figures, replays: int, effect: float = 0.0, share: float = 0.0
+) -> Sequential:
+    """What three policies come to, at whatever look it ends.
+
+    The second has *effect* more of the row PLANTED, and both others that *share* of its mean more of every row.
+    """
     values = figures.draw(rng, 3, replays)
     values[1, figures.planted] += effect
+    values[1:] += share * figures.means[:, None]
     test, known = SequentialTest(), pairs(figures, values)
     for number, _ in takewhile(lambda look: look[0] <= replays, looks()):
         told = test.decide(known, number)
@@ -142,6 +175,25 @@ def show_compare(figures: Figures, runs: int, replays: int) -> None:
     print(
         f"compare, {figures.name}, a change of {effect / figures.deviation:.2f} standard deviations in {PLANTED}: "
         f"{found} of {runs} find it within {replays} replays (said: {percent(POWER)})",
+        flush=True,
+    )
+
+
+def show_small(figures: Figures, runs: int, replays: int) -> None:
+    """Comparisons in which every row of both policies has the least change that matters; then without any change."""
+    rng = np.random.default_rng(5)
+    wrong = least = 0
+    for _ in range(runs):
+        told = compared(rng, figures, replays, share=MATTERS)
+        wrong += any(row.state == SMALL for row in told.rows)
+        least += any(row.low is not None and row.low > MATTERS for row in told.rows)
+    none = [compared(rng, figures, replays) for _ in range(max(1, runs // 10))]
+    found = sum(row.state == SMALL for told in none for row in told.rows)
+    rows = sum(len(told.rows) for told in none)
+    print(
+        f"compare, {figures.name}: with a change of {percent(MATTERS)} everywhere {wrong} of {runs} say of some row that it is "
+        f"smaller, {least} that one is larger (at most {LEVEL * runs:.0f} each); without any {found} of {rows} rows are said to "
+        f"change by less, after {statistics.median(told.replays for told in none):.0f} replays",
         flush=True,
     )
 
@@ -190,11 +242,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pool", type=int, default=60, help="real replays to draw from")
     given = parser.parse_args(arguments)
     chosen = (replays(path, given.loop, given.pool) for path in given.recording)
-    for figures in chosen if given.recording else map(distributed, DISTRIBUTIONS):
+    for figures in chosen if given.recording else (distributed(*kind) for kind in DISTRIBUTIONS.items()):
         if given.only != "tune":
             show_compare(figures, given.runs, given.replays)
         if given.only != "compare":
             show_tune(figures, given.runs)
+    if given.only != "tune":
+        for figures in chosen if given.recording else (distributed(*kind) for kind in NARROW.items()):
+            show_small(figures, given.runs, given.replays)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ from kevacuate.mm.load_state import (
 )
 from kevacuate.mm.log import unpack_types
 from kevacuate.policy import parse_policy
+from kevacuate.policy.install import counted, refuse_wrong_hook, with_hooks
+from kevacuate.policy.load import HooksFile
 from kevacuate.recording import DemandChunk
 from kevacuate.runs.loop import STOP_OBJECT, replay_rows
 
@@ -242,15 +244,19 @@ def booted(gib: int, policy: str, objects: int) -> State:
     memblock_free_all(state, config)
     setup_per_zone_wmarks(state, config, khugepaged_min_free_kbytes(state, min_free_kbytes(state)))
     entry.late_initcall(state, 1)
-    return state
+    return with_hooks(state, chosen.hooks, chosen.hook_knobs)
 
 
 class Told(NamedTuple):
-    """What is told of a run while it goes on: its swings, who failed, and who came first to each region with kernel memory."""
+    """What is told of a run while it goes on: its swings, who failed, and who came first to each region with kernel memory.
+
+    *hooks* is the policy's file where it is one of hooks.
+    """
 
     swings: list[dict[str, Any]]
     failed: Counter[str]
     first: dict[int, str]
+    hooks: HooksFile | None
 
 
 def note(state: State, told: Told) -> None:
@@ -279,6 +285,7 @@ def run(state: State, rows: DemandChunk, told: Told) -> None:
     at = 0
     while at < rows.t.size:
         at, why = replay_rows(state, rows, at, rows.t.size, _NO_SAMPLE, DISTANCE)
+        refuse_wrong_hook(state, told.hooks)
         if why == STOP_OBJECT:
             raise SystemExit(f"Row {at} of the stream contradicts the rows before it: mend the stream.")
         note(state, told)
@@ -315,7 +322,8 @@ def play_swing(state: State, stream: Stream, told: Told, tell_windows: bool) -> 
         held.append(in_normal(state))
         had.append(kept_regions(state)["to_be_had"])
         if tell_windows:
-            print(json.dumps({"window": stream.window, **held[-1], "to_be_had": had[-1]}), flush=True)
+            window = {"window": stream.window, **held[-1], "to_be_had": had[-1], **counted(state, told.hooks)}
+            print(json.dumps(window), flush=True)
     tainted = [window["tainted"] for window in held]
     return {
         "rows": rows,
@@ -330,9 +338,9 @@ def play_swing(state: State, stream: Stream, told: Told, tell_windows: bool) -> 
     }
 
 
-def play(state: State, stream: Stream, most: int, tell_windows: bool) -> Told:
+def play(state: State, stream: Stream, hooks: HooksFile | None, most: int, tell_windows: bool) -> Told:
     """Swing after swing until nothing changes any more, or *most*."""
-    told = Told([], Counter(), {})
+    told = Told([], Counter(), {}, hooks)
     before = math.inf
     for number in range(most):
         swing = {"swing": number + 1, **play_swing(state, stream, told, tell_windows)}
@@ -378,6 +386,7 @@ def result(
         "first_in_region": dict(Counter(told.first.values()).most_common()),
         "below_watermark": stat.below_watermark,
         "pages_migrated": stat.migrated,
+        "own": counted(state, told.hooks),
         "evacuations": stat.finished,
         "virtual_seconds": round(stat.now / 1e9, 1),
         "bytes_per_page": round(
@@ -415,7 +424,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pages = given.gib * GIB_PAGES
     stream = Stream(pages, given.seed, demand)
     state = booted(given.gib, given.policy, pages // 4 if given.huge else pages // 2)
-    told = play(state, stream, given.swings, given.windows)
+    told = play(state, stream, parse_policy(given.policy).hooks, given.swings, given.windows)
     gigantic = ask_for_gigantic(state, stream, told, given.gigantic)
     print(json.dumps(result(state, given, demand, told, gigantic)))
 

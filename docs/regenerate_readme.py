@@ -76,13 +76,16 @@ def comparison() -> tuple[str, str]:
     Console(file=screen, width=WIDTH, no_color=True).print(comparison_table(result))
     sections = {row.section for row in ROWS}
     lines = [line.rstrip() for line in screen.getvalue().splitlines()]
-    ruled = next(i for i, line in enumerate(lines) if line.strip().startswith("─"))
-    head = [line for line in lines[: ruled + 1] if line.strip()]
+    ruled = [i for i, line in enumerate(lines) if line.strip().startswith("─")]
+    head = [line for line in lines[: ruled[0] + 1] if line.strip()]
+    bands = {i + step for i in ruled[1:] for step in (-1, 0)}
     chosen = [row_of(row_id) for row_id in EXCERPT]
     rows: list[str] = []
     wanted: list[str] = []
-    for line in lines:
-        if line.strip() in sections:
+    for i, line in enumerate(lines):
+        if i in bands:
+            rows.append(line)
+        elif line.strip() in sections:
             wanted = [row.label for row in chosen if row.section == line.strip()]
             rows += [line] if wanted else []
         elif any(

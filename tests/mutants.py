@@ -42,6 +42,10 @@ ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
 RELIEF = "tests/mm/test_region_relief.py"
+BORDER = "tests/policy/test_policy_contiguitas.py"
+DECIDED = "tests/measure/test_measure_sequential.py -k matters"
+WAITED = "tests/runs/test_runs_until_decided.py -k wait"
+SAMPLED = "tests/cli/test_cli_commands.py -k samples_are_few"
 CONTIG = "tests/mm/test_contig.py"
 COSTS = "tests/search/test_search_cost.py -k by_region"
 
@@ -164,6 +168,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/region_evacuate.py", "if smallest_of_region(s, number, order, mt) >= 0:", "if False:", RELIEF),
     ("mm/region_shrink.py", "slabs & ((1 << s.cfg.region_shrink_priority) - 1) == 0", "slabs & 1 == 1", RELIEF),
     ("policy/spb_evacuation.py", "region_evacuate=True", "region_evacuate=False", f"{RELIEF} -k named"),
+    ("policy/contiguitas.py", "        return FALLBACK_EMPTY", "        return mt", BORDER),
+    ("policy/contiguitas.py", "found < most:\n            pfn", "found < 64:\n            pfn", BORDER),
     ("policy/spb_evacuation.py", "region_nofragment_kept=True", "region_nofragment_kept=False", f"{RELIEF} -k named"),
     ("policy/spb_shrink.py", "region_shrink=True", "region_shrink=False", f"{RELIEF} -k named"),
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
@@ -188,6 +194,13 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("runs/tiled.py", "(of.copy, of.row, rows.mt", "(of.row, of.copy, rows.mt", "tests/runs/test_scale.py -k several"),
     ("mm/region_worker.py", "s.meta[start] & 15 < s.cfg.pageblock_order and", "s.meta[start] >= 0 and",
      "tests/mm/test_regions.py -k huge"),
+    ("measure/sequential.py", "MATTERS = 0.20", "MATTERS = 0.30", DECIDED),
+    ("measure/sequential.py", "max(-low, high) <= MATTERS", "min(-low, high) <= MATTERS", DECIDED),
+    ("runs/until_decided.py", "chance >= HOPELESS", "chance >= 0", WAITED),
+    ("runs/until_decided.py", "told.decided or not _worth_going_on", "True or not _worth_going_on", WAITED),
+    ("cli/compare.py", "if not (series or save)", "if not save", SAMPLED),
+    ("cli/compare.py", "SAMPLES = 20", "SAMPLES = 100", SAMPLED),
+    ("runs/loop.py", "        t = row_time(s, d.t[i])\n        while t", "        t = row_time(s, d.t[i])\n        row_begins(s, d.t[i])\n        while t", "tests/runs/test_runs_closed_loop.py -k looking"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
@@ -250,7 +263,7 @@ def main() -> int:
     alive = 0
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory)
-        for part in ("src", "tests", "docs", "pyproject.toml"):
+        for part in ("src", "tests", "docs", "benchmarks", "pyproject.toml"):
             source = ROOT / part
             if source.is_dir():
                 shutil.copytree(source, copy / part)

@@ -12,7 +12,7 @@ from kevacuate.capture.command import check_asked, invoking_user
 from kevacuate.capture.events import DEFAULT, GROUPS, LIGHT, EventChoice, choose_events
 from kevacuate.capture.options import RecordOptions, choose_buffer, parse_size
 from kevacuate.capture.session import Session
-from kevacuate.capture.survey import CLASSES, BlockCounts, Survey, count_blocks
+from kevacuate.capture.survey import CLASSES, Survey, SurveyedBlocks, count_blocks
 from kevacuate.capture.tasks import TaskNumbers
 from kevacuate.capture.tracefs import sub_buffer_bytes
 from kevacuate.cli.process import ended_by_signal
@@ -140,7 +140,7 @@ def test_blocks_are_classed_by_their_pages() -> None:
     known = Survey(survey.counts, 3, counts, "6.1", absent, lists_known=True)
     assert CLASSES[known.classes[6]] == "mixed"
     assert known.mixed == (2, 2)
-    assert isinstance(counts, BlockCounts)
+    assert isinstance(counts, SurveyedBlocks)
 
 
 def test_tails_have_the_flags_of_their_heads_on_every_kernel() -> None:

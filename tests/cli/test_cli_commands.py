@@ -17,7 +17,7 @@ from kevacuate.cli.main import COMMANDS
 from kevacuate.cli.options import REPEATS
 from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.permutation import decide
-from kevacuate.policy import KNOBS, POLICIES
+from kevacuate.policy import KNOBS, policies_told
 from kevacuate.reports.comparison.group_rows import mean_text
 from kevacuate.reports.comparison.worth import MARK
 
@@ -63,7 +63,7 @@ def test_help_of_a_command_has_an_example(command: str) -> None:
 
 def test_help_of_compare_names_every_policy_and_knob() -> None:
     said = call("compare", "--help").stdout
-    for name in [*POLICIES, *KNOBS]:
+    for name in [*policies_told(), *KNOBS]:
         assert re.search(rf"^ *{name}: ", said, re.MULTILINE), name
 
 
@@ -152,7 +152,16 @@ def test_json_says_what_is_decided(compared: dict[str, Any]) -> None:
     assert [row["id"] for row in told["rows"]] == [
         row for row in DECIDING if not row.startswith("vmstat.")
     ], "open"
-    assert set(told["rows"][0]) == {"id", "policy", "state", "replays", "p", "seen", "difference"}
+    fields = {"id", "policy", "state", "replays", "p", "seen", "difference", "low", "high", "needed"}
+    assert set(told["rows"][0]) == fields
+
+
+def test_samples_are_few_where_no_series_is_asked_for(synthetic_kev: Path, compared: dict[str, Any]) -> None:
+    told = json.loads(call("compare", synthetic_kev, *FIVE, "--json", "--series").stdout)
+    few, many = ({run["provenance"]["options"]["samples"] for run in one["runs"]} for one in (compared, told))
+    assert (few, many) == ({20}, {100})
+    differ = [a["id"] for a, b in zip(compared["rows"], told["rows"], strict=True) if a != b]
+    assert all(row.startswith("mean.") for row in differ), "the allocator did the same"
 
 
 def test_without_a_time_to_spend_five_replays_are_made(synthetic_kev: Path, compared: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from cli_tools import COMMAND, call, files, refusal, run
 from synthetic import Script, fragmenting, machine, write_recording
 
 import kevacuate
-from kevacuate.policy import POLICIES
+from kevacuate.policy import policies_told
 from kevacuate.recording.parquet import combined_digest
 
 
@@ -77,7 +77,7 @@ def test_unknown_policy_and_knob_before_anything_is_read(tmp_path: Path) -> None
     for command in ("compare", "replay"):
         said = refusal(command, tmp_path / "none.kev", "--policy", "evict")
         assert said == (
-            f"There is no policy 'evict': the known ones are {', '.join(POLICIES)}; a file is written FILE.py:CLASS."
+            f"There is no policy 'evict': the known ones are {', '.join(policies_told())}; a file is written FILE.py:CLASS."
         )
         said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,items=3")
         assert said.startswith("Policy evacuate has no knob 'items': it takes pool, wq, skip-hint")

@@ -37,11 +37,16 @@ def test_a_start_state_is_made_scaled_and_begun_from(described: Path, tmp_path: 
     said = call("start", described, "--policy", "mainline", "--at", "0.8s", "-o", used)
     assert said.returncode == 0
     assert "0.06 GiB on 2 CPUs" in said.stdout
+    assert "The order of its LRU lists is" in said.stdout
     about = json.loads(call("start", used, "--memory", "1GiB", "--cpus", "4", "-o", large, "--json").stdout)
     assert [step["step"] for step in about["made"]] == ["taken", "replayed", "scaled"]
     assert (about["bytes"], about["cpus"]) == (1 << 30, 4)
     shown = json.loads(call("replay", described, "--start", large, "--json").stdout)
-    assert shown["provenance"]["start"] == {"file": "large.kev", "digest": about["digest"]}
+    assert shown["provenance"]["start"] == {
+        "file": "large.kev",
+        "digest": about["digest"],
+        "lru_order": "stated",
+    }
     compared = call("compare", described, "--start", large, "--repeats", "2", "--json")
     told = json.loads(compared.stdout)
     assert "A replay begins from the start state large.kev" in told["recording"]["verdict"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from doc_blocks import PAGES, ROOT, blocks
 from markdown_it import MarkdownIt
 
 from kevacuate.cli.main import COMMANDS
+from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.measure.permutation import Direction
 from kevacuate.mm.layout import EvacuationConfig
 from kevacuate.observe import recordingadvice
@@ -175,3 +177,10 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert page == PAGES[0] or kind == "img" or DOCS in file.parents, f"{target} is not in the site"
         if anchor and file.suffix == ".md":
             assert anchor in anchors(file), target
+
+
+def test_the_shares_of_page_kinds_are_those_in_use() -> None:
+    page = (DOCS / "how-it-works.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([\d.]+) \|", page, re.MULTILINE))
+    used = {name: value for name, value in asdict(PageKindModel()).items() if name != "seed"}
+    assert {name: float(value) for name, value in told.items()} == used

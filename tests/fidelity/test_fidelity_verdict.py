@@ -469,7 +469,7 @@ def test_the_document_and_the_terminal_say_the_same(
     assert "| mainline | steals from movable |" in text
     assert "So few replays" not in text
     few = verify.verify(recording, "verdict", repeats_table=table, replays=4).levels["verdict"]
-    assert "So few replays show no difference once p is corrected for 21 rows" in " ".join(summary_words(few))
+    assert "So few replays show no difference once p is corrected for 20 rows" in " ".join(summary_words(few))
     assert "has enough repeats" in fidelity_document([replace(found, levels={})], [])
 
 

@@ -26,7 +26,7 @@ from kevacuate.measure.ablated import (
 from kevacuate.measure.deciding import COSTS, DECIDING
 from kevacuate.measure.intervals import holm
 from kevacuate.measure.permutation import LEVEL, Direction, permutation_p
-from kevacuate.measure.sequential import least_seen
+from kevacuate.measure.power import least_seen
 
 MIXED, REGIONS = "end.mixed_blocks", "end.regions_2m_movable_only"
 LOW, HIGH = [float(10 + i % 3) for i in range(8)], [float(30 + i % 3) for i in range(8)]

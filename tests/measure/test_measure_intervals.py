@@ -11,6 +11,7 @@ import pytest
 from kevacuate.measure.intervals import (
     POWER,
     Sample,
+    change_bounds,
     errors_apart,
     holm,
     seen_errors,
@@ -107,6 +108,37 @@ def test_what_is_seen_at_a_smaller_level_is_larger() -> None:
     assert found.seen == found.seen_at(LEVEL) == pytest.approx(seen_errors(LEVEL, 16) * (2 / 9) ** 0.5)
     assert found.seen_at(LEVEL / 50) > 1.4 * found.seen
     assert welch(Sample(2, 5.0, 0.0), Sample(2, 7.0, 0.0)).seen_at(0.01) == 0.0
+
+
+def test_bounds_of_a_change_are_the_ratios_that_a_test_does_not_call() -> None:
+    first, second = Sample(10, 100.0, 12.0), Sample(14, 90.0, 20.0)
+    bounds = change_bounds(first, second, 0.01)
+    assert bounds is not None
+    limit = t_quantile(0.99, 21)  # welch says 21.8
+    for bound in bounds:
+        error = math.hypot(second.error, (1 + bound) * first.error)
+        assert abs(second.mean - (1 + bound) * first.mean) == pytest.approx(limit * error)
+    assert bounds[0] < -0.1 < bounds[1]
+
+
+def test_each_bound_of_a_change_is_wrong_as_often_as_is_said() -> None:
+    rng, wrong = np.random.default_rng(6), [0, 0]
+    for _ in range(500):
+        pair = (Sample.of(rng.normal(mean, 40, 9).tolist()) for mean in (100, 130))
+        bounds = change_bounds(*pair, 0.05)
+        assert bounds is not None
+        wrong = [wrong[0] + (bounds[0] > 0.3), wrong[1] + (bounds[1] < 0.3)]
+    assert all(10 <= count <= 42 for count in wrong)  # 25 are expected, with a standard deviation of 5
+
+
+def test_a_change_of_what_may_be_nothing_has_no_bounds() -> None:
+    some = Sample(8, 5.0, 4.0)
+    assert change_bounds(Sample(8, 0.4, 1.0), some, 0.01) is None
+    assert change_bounds(Sample(8, 0.0, 0.0), some, 0.01) is None
+    assert change_bounds(Sample(8, 5.0, 0.0), Sample(8, 6.0, 0.0), 0.01) is None
+    gone = change_bounds(Sample(8, 50.0, 4.0), Sample(8, 0.1, 0.4), 0.01)
+    assert gone is not None
+    assert gone[0] == -1, "no count is negative"
 
 
 def test_groups_without_any_spread() -> None:

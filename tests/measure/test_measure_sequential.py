@@ -9,8 +9,10 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from kevacuate.measure import sequential as module
 from kevacuate.measure.intervals import POWER, seen_errors
 from kevacuate.measure.permutation import LEVEL, permutation_p
+from kevacuate.measure.power import least_seen
 from kevacuate.measure.sequential import (
     DIFFERS,
     EQUAL,
@@ -18,7 +20,6 @@ from kevacuate.measure.sequential import (
     SMALL,
     SequentialTest,
     Values,
-    least_seen,
     looks,
     looks_until,
 )
@@ -98,6 +99,76 @@ def test_a_change_that_few_replays_would_have_seen_is_seen_as_often_as_is_said()
     assert (POWER - 0.06) * 500 <= called <= (POWER + 0.06) * 500
 
 
+@pytest.fixture
+def uncalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is called, which takes most of the time: what is tested are the bounds."""
+    monkeypatch.setattr(module, "permutation_p", lambda *_: 1.0)
+
+
+def test_a_change_that_matters_is_seldom_said_to_be_smaller(uncalled: None) -> None:
+    """60 comparisons in which all four rows have 20 % more; benchmarks has more, of other kinds."""
+    rng, wrong, right = np.random.default_rng(22), 0, 0
+    for _ in range(60):
+        values = rng.normal(100, 14, (3, 2, 27))
+        changed = values * np.array([1.0, 1.2, 1.2])[:, None, None]
+        wrong += any(row.state == SMALL for row in SequentialTest().decide(table(changed), 27).rows)
+        right += all(row.state == SMALL for row in SequentialTest().decide(table(values), 27).rows)
+    assert wrong <= LEVEL * 60
+    assert right >= 45
+
+
+def test_bounds_grow_no_wider_and_what_is_small_stays_so() -> None:
+    rng = np.random.default_rng(12)
+    values = table(rng.normal(100, 12, (2, 1, 60)))
+    steps = [SequentialTest().decide(values, number).rows[0] for number in (8, 12, 18, 27, 40, 60)]
+    widths = [row.high - row.low for row in steps if row.high is not None and row.low is not None]
+    assert len(widths) == len(steps)
+    assert widths == sorted(widths, reverse=True)
+    states = [row.state for row in steps]
+    assert states[states.index(SMALL) :] == [SMALL] * (len(steps) - states.index(SMALL))
+    assert states.index(SMALL) > 0
+
+
+def test_so_many_replays_as_are_said_to_be_needed_are_needed(uncalled: None) -> None:
+    """One row that varies by a third: after the look that is named, most comparisons find no change that matters."""
+    rng = np.random.default_rng(13)
+    ideal = rng.normal(0, 1, 4000)
+    spread = 33 * (ideal - ideal.mean()) / ideal.std()
+    first = SequentialTest().decide(table(100 + np.array([[spread[:12]], [spread[12:24]]])), 12).rows[0]
+    needed = first.needed
+    assert needed in (90, 135, 202)
+    found = {needed: 0, 27: 0}
+    for _ in range(20):
+        values = table(rng.normal(100, 33, (2, 1, needed)))
+        for number in found:
+            found[number] += SequentialTest().decide(values, number).rows[0].state == SMALL
+    assert found[27] < 5
+    assert found[needed] >= 13
+
+
+def test_the_outlook_is_what_comes_of_it() -> None:
+    """Of comparisons after 12 replays: those with good prospects are decided by 27, those without are not."""
+    rng, good, bad = np.random.default_rng(14), [0, 0], [0, 0]
+    for _ in range(150):
+        sd, effect = rng.choice([10, 25, 60]), rng.choice([0, 20])
+        values = table(rng.normal(100, sd, (2, 1, 27)) + np.array([[[0.0]], [[effect]]]))
+        asked = SequentialTest()
+        told = asked.decide(values, 12)
+        if told.decided:
+            continue
+        (chance,) = asked.outlook(values, told, 27).values()
+        decided = asked.decide(values, 27).decided
+        if chance > 0.8:
+            good = [good[0] + decided, good[1] + 1]
+        elif chance < 0.2:
+            bad = [bad[0] + decided, bad[1] + 1]
+    assert good[1] >= 10
+    assert good[0] >= 0.7 * good[1]
+    assert bad[1] >= 10
+    assert bad[0] <= 0.25 * bad[1]
+    assert asked.outlook(values, told, 12) in ({}, dict.fromkeys(values, 0.0))
+
+
 def test_what_a_row_can_come_to() -> None:
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 1, (5, 18))
@@ -118,6 +189,13 @@ def test_what_a_row_can_come_to() -> None:
     assert by["wild"].seen is not None
     assert by["wild"].seen > 0.5
     assert by["none"].seen is None
+    assert by["none"].low is by["none"].high is by["none"].needed is None
+    assert by["wild"].needed is not None
+    assert by["steady"].low is not None
+    assert by["steady"].high is not None
+    assert -0.05 < by["steady"].low < 0 < by["steady"].high < 0.05
+    assert by["moved"].low is not None
+    assert 0 < by["moved"].low < 0.1
     assert not told.decided
     assert told.spent == pytest.approx(LEVEL * 0.3)
     assert told.as_dict()["rows"][0]["id"] == "moved"

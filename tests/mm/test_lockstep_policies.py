@@ -20,7 +20,7 @@ from test_lockstep import SETTINGS
 from kevacuate.mm.layout import policy_words
 from kevacuate.policy import parse_policy
 from kevacuate.policy.hooks import BY_BLOCK, BY_ZONE, HOOKS, words_of
-from kevacuate.policy.install import refuse_wrong_hook, with_hooks
+from kevacuate.policy.install import counted, refuse_wrong_hook, with_hooks
 from kevacuate.policy.load import _run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,8 @@ EXAMPLES = {
 DONE = {"policy: batch migrated", "policy: range compacted", "policy: slab freed"}
 """What the oracle counts of what workers have done."""
 reached: Counter[str] = Counter()
+moved: Counter[str] = Counter()
+"""On how many machines a policy counted something."""
 
 
 class PolicyLockstep(Lockstep):
@@ -71,6 +73,7 @@ def drive(theme: str, plan: str, policy: str, machines: int, operations: int, ke
         lock = PolicyLockstep(spec, policy)
         Script(lock, seed, plan).run(operations)
         reached.update(lock.oracle.m.reached)
+        moved.update(name for name, value in counted(lock.fast, lock.file).items() if value)
 
     run()
 
@@ -108,6 +111,14 @@ def test_another_order_of_turns_agrees(theme: str, plan: str) -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_examples_agree(name: str) -> None:
     drive("evacuation", "staged", f"{EXAMPLES[name]}:{name}", 5, 800)
+
+
+def test_two_sides_and_a_border_agree() -> None:
+    moved.clear()
+    drive("highatomic", "highatomic", "contiguitas,period_ms=1,start_percent=50", 5, 800)
+    drive("pressure", "press", "contiguitas,period_ms=1", 4, 800)
+    drive("any", "mixed", "contiguitas,period_ms=1,start_percent=20,budget_us=10", 3, 800)
+    assert all(moved[name] for name in ("taken", "given", "moved", "unmovable_short", "movable_short")), moved
 
 
 def test_every_hook_is_asked_and_agrees_on_any_machine() -> None:

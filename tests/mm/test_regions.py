@@ -212,7 +212,7 @@ def kept_free(state: State) -> int:
 @pytest.mark.parametrize(
     ("regions", "said"),
     [
-        (RegionConfig(5), "a region has an order from 6 to 30"),
+        (RegionConfig(5), "a region of this machine has an order from 6 to 30"),
         (RegionConfig(7, (50, 25, 75)), "three shares from 0 to 100 per cent, in order"),
         (RegionConfig(0, region_passes=True), "needs an order of regions"),
     ],

@@ -88,7 +88,7 @@ def finished(m: Machine, thread: Kcompactd, cc: Control) -> int:
         if not m.kswapds[zone.node].sleeps:
             m.reached["proactive compaction gives way to kswapd"] += 1
             return COMPACT_PARTIAL_SKIPPED
-        score = fragmentation_score(zone, m.config.pageblock_order)
+        score = fragmentation_score(zone, m.config.compaction_order)
         return COMPACT_CONTINUE if score > 100 - m.config.compaction_proactiveness else COMPACT_SUCCESS
     if m.config.defrag_mode and cc.migrate_pfn % m.block_pages == 0:
         mark = zone.wmark_pages(WMARK_HIGH)

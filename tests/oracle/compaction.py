@@ -734,7 +734,7 @@ def migrate_pages(m: Machine, cc: Control) -> tuple[int, int, int]:
 
     Returns -ENOMEM or the folios that failed; how many folios moved; how many were put back.
     """
-    most = 1 << m.config.hpage_pmd_order if m.config.hpage_pmd_order >= 0 else 512
+    most = 1 << m.config.compaction_order
     batch, rest, result = Batch(), cc.migratepages, 0
     folios = len(rest)
     while rest and result >= 0:
@@ -825,7 +825,7 @@ def migrated(m: Machine, cc: Control, err: int, moved: int, put: int) -> tuple[i
     if err and cc.migrate_pfn % m.block_pages and not cc.full and not cc.finish_pageblock:
         m.reached["compaction: rest of the block scanned at once"] += 1
         cc.finish_pageblock = True
-        if cc.order == m.config.hpage_pmd_order:
+        if cc.order == m.config.compaction_order:
             cc.last_migrated = 0
         return COMPACT_CONTINUE, True
     return COMPACT_CONTINUE, False

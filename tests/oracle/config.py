@@ -126,6 +126,11 @@ class Config:
         return self.defrag_mode or self.region_nofragment_kept
 
     @property
+    def compaction_order(self) -> int:
+        """COMPACTION_HPAGE_ORDER: without huge pages PMD_SHIFT - PAGE_SHIFT, 21 - 12."""
+        return self.hpage_pmd_order if self.hpage_pmd_order >= 0 else 9
+
+    @property
     def has_thp(self) -> bool:
         """Whether transparent huge pages exist."""
         return self.hpage_pmd_order >= 0 if self.thp is None else self.thp and self.hpage_pmd_order >= 0

@@ -55,7 +55,7 @@ def node_score(m: Machine, node: int) -> int:
     zones = m.node_zones[node]
     present = sum(zone.managed for zone in zones)
     return sum(
-        zone.managed * fragmentation_score(zone, m.config.pageblock_order) // (present + 1) for zone in zones
+        zone.managed * fragmentation_score(zone, m.config.compaction_order) // (present + 1) for zone in zones
     )
 
 

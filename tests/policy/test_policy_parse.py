@@ -198,8 +198,18 @@ def test_mainline_takes_the_settings_and_no_knob_of_the_patch() -> None:
 @pytest.mark.parametrize(("knob", "text"), BAD_VALUES)
 def test_bad_value_says_what_the_knob_takes(knob: str, text: str) -> None:
     said = refusal(f"{taker(knob)},{knob}={text}")
-    assert said.startswith(f"Knob {knob} of policy {taker(knob)} cannot be {text!r}")
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    assert said.startswith(f"Knob {knob} of policy {taker(knob)} cannot be {shown!r}")
+    assert len(said) < 300
     assert KNOBS[knob].values in said
+
+
+@pytest.mark.parametrize("name", [name for name in POLICIES if POLICIES[name].regions.region_order])
+def test_a_policy_that_goes_by_regions_needs_them(name: str) -> None:
+    assert "it takes auto (default: 1 GiB, less on machines below 16 GiB) or an order" in refusal(
+        f"{name},regions=off"
+    )
+    assert parse_policy(f"{name},regions=18").evacuation(1, 1).regions.region_order == 18
 
 
 @pytest.mark.parametrize("knob", list(KNOBS))

@@ -31,6 +31,7 @@ from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
 
 OBJECTS, SHADOWS = 300, 64
+PAGES_OF_CACHE = 12_000
 MOVABLE = {"mt": k.MIGRATE_MOVABLE, "attr": FILE}
 
 
@@ -252,6 +253,24 @@ def test_rows_are_late_where_kswapd_had_the_cpu_and_catch_up_while_tasks_wait(tm
         run.feed(row, i)
         seen.append(stat.now - t)
     assert seen == [1_000, 1_000, 700, 0]
+
+
+def test_looking_changes_nothing_where_kswapd_has_the_tasks_cpu(tmp_path: Path) -> None:
+    """Between any two rows tasks wait for three slices, in which kswapd begins: one sample or many, the end is the same."""
+    script, slice_ns = Script(60_000), 20_000
+    for obj in range(PAGES_OF_CACHE):
+        script.alloc(100 + obj, 0, **MOVABLE)
+    recording = Recording.open(recorded(tmp_path, script, peak_objects=PAGES_OF_CACHE + 200))
+    ends = set()
+    for samples in (1, 997, 2_999):  # no multiples of the rows: looks fall between these
+        options = ReplayOptions(loop="closed", samples=samples)
+        run = Replay(recording, build_demand(recording), parse_policy("mainline"), options)
+        cfg = run.state.view.cfg
+        cfg.kswapd_slice_ns, cfg.kswapd_wake, cfg.time_scale = slice_ns, 5_000, 25
+        found = run.run()
+        assert run.state.view.stat.pgsteal_kswapd > 1_000
+        ends.add(found.provenance["final_state_digest"])
+    assert len(ends) == 1
 
 
 def test_kswapd_shares_the_cpu_of_one_cpu_machines_in_closed_loop_alone(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def test_a_state_that_is_taken_and_begun_from_is_the_same_state() -> None:
     start = used()
     replay = begun(start, loop="closed")
     check(replay.state)
+    assert start.lru_order == "left"
     assert replace(start, state=state_of(replay, start.state)).digest == start.digest
     replay = begun(
         start, loop="open"
@@ -70,42 +71,86 @@ def test_a_state_that_is_taken_and_begun_from_is_the_same_state() -> None:
     assert flags is not None
     hidden = ~np.uint64(1 << KPF_REFERENCED | 1 << KPF_ACTIVE)
     assert np.array_equal(again.page_flags, flags & hidden)  # type: ignore[arg-type]
-    assert replace(start, state=replace(again, page_flags=flags)).digest == start.digest
+    kept = {"page_flags": flags, "lru": start.state.lru, "reclaim": start.state.reclaim}
+    assert replace(start, state=replace(again, **kept)).digest == start.digest
 
 
-def continued(replay: Replay, demand: Demand, first: int, t: int) -> None:
-    """Feed the demand to a replay, with object ids from *first* on, from *t* ns on."""
+def continued(replay: Replay, demand: Demand, first: int, t: int, shadows: int = 0) -> None:
+    """Feed the demand to a replay, with object ids from *first* on, from *t* ns on; its shadows follow so many others."""
     end = t
-    for chunk in demand.chunks():
+    for chunk in demand.chunks(closed=replay.loop.closed):
         rows = behind(chunk, first)
+        op, aux = rows.op, rows.aux
+        named = np.isin(op, (DemandOp.ALLOC, DemandOp.RECLAIM, DemandOp.TRUNCATE, DemandOp.GATHER)) & (
+            aux > 0
+        )
+        own = rows.obj + (op == DemandOp.GATHER) * np.int32(shadows)
+        rows = rows._replace(obj=own, aux=aux + named * np.int32(shadows))
         replay.feed(rows._replace(t=rows.t + t))
         end = int(rows.t[-1]) + t
     replay.advance(end + 1_000_000_000)
 
 
-@pytest.mark.parametrize("policy", ["mainline", "evacuate"])
-def test_a_replay_goes_on_from_a_file_as_it_would_have_in_memory(tmp_path: Path, policy: str) -> None:
-    recording = kevacuate.open(workload(*PARTS, cpus=2, duration="2s"))
-    own = build_demand(recording)
-    _ = own.spans
-    first = Replay(recording, own, parse_policy(policy), ReplayOptions(loop="open"))
-    start = taken(first, run_until(first, None, Alive(own.start_objects)))
-    parts = (
+SHADOWS = 1 << 15
+
+
+def roomier(demand: Demand, more: Demand) -> Demand:
+    """The demand, which says that it needs room for the other's objects too, and for its shadows from SHADOWS on."""
+    _ = demand.spans, more.spans
+    assert demand.quality.peak_shadows <= SHADOWS
+    peak, shadows = (one.quality.peak_objects for one in (demand, more)), SHADOWS + more.quality.peak_shadows
+    quality = replace(demand.quality, peak_objects=sum(peak), peak_shadows=shadows)
+    return Demand(
+        demand.start_objects, lambda _: demand.chunks(closed=True), demand.kinds, quality, demand.spans
+    )
+
+
+MORE = {
+    "open": (
         ds.Anonymous(memory="10MiB", tasks=3, lifetime="60ms", thp=0.5),
         ds.Slab(memory="3MiB", lifetime="99ms"),
+    ),
+    "closed": (
+        ds.Anonymous(memory="20%", tasks=3, lifetime="60ms", thp=0.5),
+        ds.PageCache(files="50%", cached="30%", reads="60MiB/s", file="256KiB", written=0.1, deleted="3%"),
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", ["mainline", "evacuate"])
+@pytest.mark.parametrize("loop", ["open", "closed"])
+def test_a_replay_goes_on_from_a_file_as_it_would_have_in_memory(
+    tmp_path: Path, loop: str, policy: str
+) -> None:
+    recording = kevacuate.open(workload(*PARTS, cpus=2, duration="2s"))
+    more = workload(*MORE[loop], cpus=2, duration="3s" if loop == "open" else "2s", fill="200ms")
+    own, demand, options = (
+        build_demand(recording),
+        build_demand(kevacuate.open(more)),
+        ReplayOptions(loop=loop),
     )
-    more = workload(*parts, cpus=2, duration="3s", fill="200ms")
-    opened = kevacuate.open(more, start=start.save(tmp_path / "used.kev"))
-    second = Replay(opened, build_demand(opened), parse_policy(policy), ReplayOptions(loop="open"))
-    demand, begin = build_demand(kevacuate.open(more)), start.made[-1]["at_ns"]
-    before = first.state.view.stat.drains
-    continued(first, demand, own.quality.peak_objects, begin)
-    continued(second, demand, len(second.demand.start_objects.pfn), 0)
-    assert second.state.view.stat.drains == first.state.view.stat.drains - before > 1000
-    ends = [taken(one, one.state.view.stat.now) for one in (first, second)]
+    first = Replay(recording, roomier(own, demand), parse_policy(policy), options)
+    start = taken(first, run_until(first, None, Alive(own.start_objects)))
+    assert start.lru_order == ("left" if loop == "closed" else "stated")
+    before = first.state.view.stat.drains, first.state.view.stat.pgsteal_kswapd
+    continued(first, demand, own.quality.peak_objects, start.made[-1]["at_ns"], SHADOWS)
+    seconds = []
+    for state in (start.state, replace(start.state, lru=None, reclaim={})):
+        where = tmp_path / f"used-{len(seconds)}.kev"
+        opened = kevacuate.open(more, start=replace(start, state=state).save(where))
+        seconds.append(Replay(opened, build_demand(opened), parse_policy(policy), options))
+        if state is start.state:
+            begin = state_of(seconds[0], start.state)
+            assert replace(start, state=begin).digest == start.digest
+        continued(seconds[-1], demand, len(seconds[-1].demand.start_objects.pfn), 0)
+    second, stated = seconds
+    assert second.state.view.stat.drains == first.state.view.stat.drains - before[0] > 500
+    assert second.state.view.stat.pgsteal_kswapd == first.state.view.stat.pgsteal_kswapd - before[1]
+    ends = [taken(one, one.state.view.stat.now) for one in (first, second, stated)]
     same = [replace(one, machine=start.machine, made=()).digest for one in ends]
-    assert same[0] == same[1]
-    assert same[0] != start.digest
+    assert same[0] == same[1] != start.digest
+    assert (same[1] == same[2]) == (loop == "open"), "in a closed loop the order of the LRU lists matters"
+    assert loop == "open" or second.state.view.stat.pgsteal_kswapd > 1000
 
 
 def test_the_lists_are_those_that_the_links_make() -> None:
@@ -217,7 +262,7 @@ def test_scaling_keeps_shares(memory: str) -> None:
         assert after["types"][name] == pytest.approx(share, abs=near), name
     replay = begun(made, loop="closed")
     check(replay.state)
-    again = replace(state_of(replay, made.state), due={})  # a scaled machine begins its background work anew
+    again = replace(state_of(replay, made.state), due={}, lru=None, reclaim={})  # which begin anew
     assert replace(made, state=again).digest == made.digest
 
 
@@ -430,3 +475,38 @@ def test_background_work_that_cannot_be_due_is_refused(due: int) -> None:
     wrong = replace(used(), state=replace(used().state, due={"vmstat0": due}))
     with pytest.raises(KevacuateError, match="background work that is overdue or hours away"):
         begun(wrong)
+
+
+def forged(start: StartState, **columns: int) -> StartState:
+    """The start state, with these values in the first row of its LRU lists."""
+    lru = start.state.lru
+    assert lru is not None
+    changed = {}
+    for name, value in columns.items():
+        changed[name] = getattr(lru, name).copy()
+        changed[name][0] = value
+    return replace(start, state=replace(start.state, lru=lru._replace(**changed)))
+
+
+@pytest.mark.parametrize(
+    "columns", [{"lru": 7}, {"owner": 1}, {"lru": 5, "owner": 2}, {"owner": -1}, {"pfn": -1}], ids=str
+)
+def test_lru_lists_that_cannot_be_are_refused(columns: dict[str, int]) -> None:
+    start = used()
+    begun(forged(start, owner=0), loop="closed")
+    lru = start.state.lru
+    assert lru is not None
+    columns = {name: int(lru.pfn[1]) if name == "pfn" else value for name, value in columns.items()}
+    with pytest.raises(KevacuateError, match="The start state holds LRU lists that cannot be"):
+        begun(forged(start, **columns), loop="closed")
+
+
+@pytest.mark.parametrize(
+    "figures", [{"anon_cost0": -1}, {"kswapd_state0": 2}, {"kswapd_highest_zoneidx0": 4}, {"flush_due": 1 << 63}],
+    ids=str,
+)  # fmt: skip
+def test_figures_of_reclaim_that_cannot_be_are_refused(figures: dict[str, int]) -> None:
+    start = used()
+    wrong = replace(start, state=replace(start.state, reclaim={**start.state.reclaim, **figures}))
+    with pytest.raises(KevacuateError, match="The start state holds figures of reclaim that cannot be"):
+        begun(wrong, loop="closed")

@@ -42,10 +42,12 @@ def test_it_ends_at_the_look_that_decides_however_many_run_at_once(workers: int)
     def one(policy: int, seed: int) -> Run:
         made.add((policy, seed))
         time.sleep(0.001 * ((policy * 7 + seed * 3) % 5))
-        return figures(policy, seed, effect=0, spread=100)
+        return figures(policy, seed, effect=0, spread=80)
 
     groups = replay_until_decided(3, one, workers=workers, budget=unspent())
-    assert [[run.seed for run in group] for group in groups] == [list(range(12))] * 3  # 20 % of 1,000 is 2 sd
+    assert [[run.seed for run in group] for group in groups] == [
+        list(range(12))
+    ] * 3  # 20 % of 1,000 is 2.5 sd
     assert len(made) <= 3 * 12 + 2 * workers
 
 
@@ -67,6 +69,28 @@ def test_a_spent_time_ends_it_with_as_many_runs_of_each_policy() -> None:
     groups = replay_until_decided(2, one, workers=2, budget=budget)
     assert len(groups[0]) == len(groups[1])
     assert 5 <= len(groups[0]) <= 30
+
+
+def wild(budget: Budget, most: int) -> int:
+    """Replays of each of two policies whose spread is their mean: a bound of 20 % takes more than 2,000. *most* are made."""
+
+    def one(policy: int, seed: int) -> Run:
+        budget.begin()
+        if seed >= most:
+            raise KevacuateError("goes on")
+        time.sleep(0.02)
+        return figures(policy, seed, effect=0, spread=1000)
+
+    return len(replay_until_decided(2, one, workers=1, budget=budget)[0])
+
+
+def test_it_does_not_wait_for_rows_that_the_time_is_too_short_for() -> None:
+    assert wild(Budget(2.0), 1000) in (8, 12)
+
+
+def test_it_waits_for_rows_that_the_time_suffices_for() -> None:
+    with pytest.raises(KevacuateError, match="goes on"):
+        wild(unspent(), 15)
 
 
 def test_five_are_made_however_short_the_time(synthetic_kev: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from synthetic import FILE, READ, TASKS, Script, reclaiming, reordered, write_reclaiming
 
 from kevacuate.demand.build import build_demand
-from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.pagekinds import PageKindModel, draw_start, draw_start_again
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp, Recording
@@ -178,6 +178,38 @@ def test_page_kinds_are_drawn_anew(tmp_path: Path) -> None:
         pinned.append((rows.attr & 16) > 0)
     assert len({p.tobytes() for p in pinned}) == 3
     assert all(100 < p.sum() < 1_500 for p in pinned)
+
+
+def test_what_is_recorded_or_described_is_not_drawn_anew(tmp_path: Path) -> None:
+    from kevacuate.policy import parse_policy
+    from kevacuate.runs.replay import Replay
+
+    rows = reclaiming()
+    allocated = np.isin(rows.op, (DemandOp.ALLOC, DemandOp.ALLOC_BULK)) & (rows.attr & 1 > 0)
+    told = allocated & (np.arange(rows.op.size) % 3 == 0)
+    attr = np.where(told, rows.attr | 4 | 128, rows.attr).astype(np.uint8)  # dirty, mlocked
+    source = write_reclaiming(tmp_path / "made.kev", rows._replace(attr=attr))
+    demand = build_demand(source)
+    options = ReplayOptions(variation=replace(NOTHING, page_kinds=True))
+    for seed in (0, 1, 2):
+        run = Replay(source, demand, parse_policy("mainline"), replace(options, seed=seed))
+        (varied,) = run.demand.chunks()
+        marked = varied.attr & 128 > 0
+        assert marked.sum() > 100
+        assert np.all(varied.attr[marked] & 4)
+    (other,) = build_demand(source, kinds=PageKindModel(pinned=0.2)).chunks()
+    assert np.all(other.attr[other.attr & 128 > 0] & 4)
+    assert np.sum(other.attr & 128 > 0) == marked.sum()
+
+
+def test_start_objects_that_are_recorded_as_dirty_stay_dirty() -> None:
+    shown = np.array([3, 7] * 500, np.uint8)  # clean and dirty page cache
+    before, after = PageKindModel(pinned=0.2), PageKindModel(seed=1, pinned=0.2)
+    first = draw_start(shown, before)
+    again = draw_start_again(first, after, before)
+    assert np.array_equal(again & ~np.uint8(16), shown)
+    assert np.array_equal(again, draw_start(shown, after))
+    assert not np.array_equal(again, first)
 
 
 def test_a_demand_that_contradicts_itself(tmp_path: Path) -> None:

@@ -169,11 +169,18 @@ def test_values_are_read(kind: kd.Kind, text: Any, value: Any) -> None:
     [
         ((ds.Anonymous(memory="60%"), ds.Slab(memory="50%")), {}, "With slab 'slab' the parts have 0.07 GiB at once"),
         ((ds.Anonymous(cpus="4-7"),), {}, "anonymous 'anonymous' is on the CPUs 4-7, and the machine has the CPUs 0-0."),
-        ((ds.Slab(cpus="node1"),), {}, "slab 'slab' is on node1, and the machine has 1 nodes."),
+        ((ds.Slab(cpus="node1"),), {}, "slab 'slab' is on node1, and the machine has 1 node."),
         ((ds.Vmalloc(memory="2KiB"),), {"memory": "2KiB"}, "machine.memory cannot be 2,048 bytes on one node: give 32MiB"),
         ((ds.PageCache(files="400%"),), {}, "page_cache.files of 'page_cache' cannot be more than 300%"),
         ((ds.Forks(rate=1e6, lifetime="1s"),), {}, "the parts have"),
         ((ds.Slab(),), {"memory": "30%"}, "machine.memory cannot be a share"),
+        (
+            (ds.Vmalloc(area=1, lifetime="1ns", pause="1ns"),), {},
+            "vmalloc 'vmalloc' makes 815,920,398 rows a second, and its CPUs can make 5,000,000: describe less memory,",
+        ),
+        ((ds.Slab(lifetime="1ns"),), {}, "slab 'slab' makes"),
+        ((ds.Network(rate="1GiB/s", held="1ns", order=0, burst=4096),), {}, "network 'network' makes"),
+        ((ds.Forks(rate=2e6, lifetime="1ns", private=4096),), {}, "forks 'forks' makes"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_the_machine_are_refused(

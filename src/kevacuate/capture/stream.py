@@ -15,7 +15,7 @@ from kevacuate.capture.spool import SEGMENT_BYTES, Words, segment_path
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.fieldtable import Decoding, decoding
 from kevacuate.recording.formats import EventFormat
-from kevacuate.recording.ringbuf import PageDecoder, read_into, unread_by_name
+from kevacuate.recording.ringbuf import SubBufferDecoder, read_into, unread_by_name
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, concat_chunks
 
 CHUNK_ROWS = 1 << 17
@@ -39,7 +39,7 @@ class SpoolCpu:
 
     def __init__(self, spool: Path, cpu: int, at: int, table: Decoding, page_bytes: int) -> None:
         self.spool, self.cpu, self.at = spool, cpu, at
-        self.decoder = PageDecoder(spool / f"cpu{cpu}", cpu, table, page_bytes, chunk_rows=CHUNK_ROWS)
+        self.decoder = SubBufferDecoder(spool / f"cpu{cpu}", cpu, table, page_bytes, chunk_rows=CHUNK_ROWS)
         self.offset = 0
         """Bytes decoded."""
         self.losses: list[LossInterval] = []

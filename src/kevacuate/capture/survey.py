@@ -27,7 +27,7 @@ can; pages that cannot move and free ones; unclear: only pages without any flag,
 stand between it and free or movable."""
 
 
-class BlockCounts(NamedTuple):
+class SurveyedBlocks(NamedTuple):
     """Pages of each block by kind [blocks]."""
 
     free: npt.NDArray[np.int32]
@@ -51,7 +51,7 @@ class Survey:
 
     counts: Snapshot
     block_order: int
-    blocks: BlockCounts
+    blocks: SurveyedBlocks
     kernel: str
     absent: npt.NDArray[np.bool_]
     """Which blocks do not exist [blocks]."""
@@ -125,7 +125,7 @@ def take_survey() -> Survey:
     zones = [zone for zone in take_counts("now").zones if zone.name != UNMODELLED_ZONE]
     machine = describe(1, {}, {})
     order = machine.pageblock_order
-    parts: list[BlockCounts] = []
+    parts: list[SurveyedBlocks] = []
     silent: list[npt.NDArray[np.bool_]] = []
     top = max((zone.start_pfn + zone.spanned for zone in zones), default=0)
     try:
@@ -139,17 +139,17 @@ def take_survey() -> Survey:
                 silent.append(silent_blocks(words, order))
     finally:
         os.close(file)
-    columns = [np.concatenate([part[i] for part in parts]) for i in range(len(BlockCounts._fields))]
+    columns = [np.concatenate([part[i] for part in parts]) for i in range(len(SurveyedBlocks._fields))]
     counts = take_counts("now")
     zones = [zone for zone in counts.zones if zone.name != UNMODELLED_ZONE]
     absent = absent_blocks(np.concatenate(silent), zones, order)
-    return Survey(counts, order, BlockCounts(*columns), machine.kernel, absent)
+    return Survey(counts, order, SurveyedBlocks(*columns), machine.kernel, absent)
 
 
-def count_blocks(flags: npt.NDArray[np.uint64], block_order: int) -> BlockCounts:
+def count_blocks(flags: npt.NDArray[np.uint64], block_order: int) -> SurveyedBlocks:
     """Pages by kind of the blocks that begin with the first of these pages; a last part of a block counts as one."""
     pages = BlockPages(flags, flag(flags, KPF_BUDDY).astype(np.uint8), block_order)
     huge = pages.per_block(flag(flags, KPF_HUGE) | flag(flags, KPF_THP))
     unclear = pages.per_block(flags == 0)
     columns = (pages.free, pages.movable, pages.slab, pages.tables, pages.other - unclear, unclear, huge)
-    return BlockCounts(*(column.astype(np.int32) for column in columns))
+    return SurveyedBlocks(*(column.astype(np.int32) for column in columns))

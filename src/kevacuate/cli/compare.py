@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -26,6 +27,9 @@ from kevacuate.policy import COMPARED
 
 TIME = "15s"
 """What a comparison may take by default."""
+
+SAMPLES = 20
+"""Samples of a replay of which neither time series nor maps are kept: each costs as much as two thousand rows of demand."""
 
 
 @click.command(
@@ -94,6 +98,8 @@ def command(
     options = kevacuate.ReplayOptions(
         seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
     )
+    if not (series or save):
+        options = replace(options, samples=SAMPLES)
     path = Path(recordings[0]) if recordings else None
     result = _replays(path, start, policies or COMPARED, repeats, seconds, options, save)
     if as_json:

@@ -20,10 +20,10 @@ Decorator = Callable[[Any], Any]
 
 def policies_help() -> str:
     """The policies and knobs, for ``--help``."""
-    from kevacuate.policy import KNOBS, PATCHED, POLICIES
+    from kevacuate.policy import KNOBS, PATCHED, policies_told
 
     lines = ["\b", "Policies:"]
-    lines += [_hanging(f"{name}: {kind.what}") for name, kind in POLICIES.items()]
+    lines += [_hanging(f"{name}: {what}") for name, what in policies_told().items()]
     lines += [f"Knobs ({PATCHED},KNOB=VALUE,...):"]
     lines += [_hanging(f"{name}: {knob.help}; {knob.values}") for name, knob in KNOBS.items()]
     return "\n".join(lines)

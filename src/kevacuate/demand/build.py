@@ -9,7 +9,6 @@ object is. A recording that already holds a demand (a shipped ``.kev``) is read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -323,10 +322,11 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
         )
     quality = DemandQuality.from_dict(counted) if "quality" in facts else None
     start = read_start_objects(recording.path)
-    same = facts.get("page_kinds") == asdict(kinds)
+    before = _stored_kinds(recording.path, facts)
+    same = before == kinds
     if not same:
-        shown = start.attr & np.uint8(pagekinds.A_SHOWN)
-        start = start._replace(attr=pagekinds.draw_start(shown, kinds))
+        start = start._replace(attr=pagekinds.draw_start_again(start.attr, kinds, before))
+    shares = kinds.shares(), before.shares()
 
     def chunks(_: Demand) -> Iterator[DemandChunk]:
         number = 0
@@ -334,12 +334,20 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
             if same:
                 yield chunk
             else:
-                attr = chunk.attr & np.uint8(pagekinds.A_SHOWN)
+                attr = chunk.attr.copy()
                 drawn = chunk.op, chunk.gfp, chunk.mt, attr
-                number = run(pagekinds.draw_again, attr.size, *drawn, number, kinds.shares())
+                number = run(pagekinds.draw_again, attr.size, *drawn, number, *shares)
                 yield chunk._replace(attr=attr)
 
     return Demand(start, chunks, kinds, quality, _stored_spans(recording.path, facts, quality))
+
+
+def _stored_kinds(path: Path, facts: dict[str, Any]) -> PageKindModel:
+    """The shares that a stored demand was drawn with."""
+    try:
+        return PageKindModel(**facts["page_kinds"])
+    except (KeyError, TypeError):
+        raise KevacuateError(f"{path / 'demand.json'} has no page kinds of this program's making.") from None
 
 
 def _stored_spans(path: Path, facts: dict[str, Any], quality: DemandQuality | None) -> Spans | None:

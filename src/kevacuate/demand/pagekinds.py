@@ -30,8 +30,6 @@ A_WRITEBACK = int(PageAttr.WRITEBACK)
 A_PINNED = int(PageAttr.PINNED)
 A_BUSY = int(PageAttr.BUSY)
 A_MOVABLE_OPS = int(PageAttr.MOVABLE_OPS)
-A_SHOWN = A_LRU | A_FILE | A_MOVABLE_OPS
-"""What is known of an object for good: all else of its attr is drawn, or may change."""
 
 CLASS_KERNEL = 0
 CLASS_ANON = 1
@@ -169,19 +167,30 @@ def _known(s: Tables, seq: int) -> int:
 
 
 @part
+def drawn_bits(shares: Words, seq: int, page: int) -> int:
+    """What the number *seq* draws of DIRTY, WRITEBACK, PINNED and BUSY for an object of a class."""
+    salt = i64(shares[M_SEED]) * 8
+    bits = 0
+    if mix(seq, salt) < _dirty_share(shares, page):
+        bits |= A_DIRTY
+    if mix(seq, salt + 1) < shares[M_WRITEBACK]:
+        bits |= A_WRITEBACK
+    if mix(seq, salt + 2) < shares[M_PINNED_BUFFER if page == CLASS_BUFFER else M_PINNED]:
+        bits |= A_PINNED
+    if mix(seq, salt + 3) < shares[M_BUSY]:
+        bits |= A_BUSY
+    return bits
+
+
+@part
 def drawn_attr(shares: Words, seq: int, page: int, attr: int) -> int:
     """Add to what is known of the attr (LRU, FILE, DIRTY) what is drawn from the number *seq*."""
-    salt = i64(shares[M_SEED]) * 8
-    if attr & A_FILE:
-        if mix(seq, salt) < _dirty_share(shares, page):
-            attr |= A_DIRTY
-        if attr & A_DIRTY and mix(seq, salt + 1) < shares[M_WRITEBACK]:
-            attr |= A_WRITEBACK
-    if mix(seq, salt + 2) < shares[M_PINNED_BUFFER if page == CLASS_BUFFER else M_PINNED]:
-        attr |= A_PINNED
-    if mix(seq, salt + 3) < shares[M_BUSY]:
-        attr |= A_BUSY
-    return attr
+    bits = drawn_bits(shares, seq, page)
+    if attr & A_FILE == 0:
+        bits &= ~(A_DIRTY | A_WRITEBACK)
+    elif (attr | bits) & A_DIRTY == 0:
+        bits &= ~A_WRITEBACK
+    return attr | bits
 
 
 @part
@@ -199,18 +208,28 @@ def attr_of(s: Tables, seq: int, number: int, gfp: int, mt: int) -> int:
 
 
 @kernel(plain_work=1 << 18)
-def draw_again(op: Words, gfp: Words, mt: Words, attr: Words, number: int, shares: Words) -> int:
-    """Draw anew the attr (holding only A_SHOWN bits, changed in place) of the allocations among some rows.
+def draw_again(
+    op: Words, gfp: Words, mt: Words, attr: Words, number: int, shares: Words, before: Words
+) -> int:
+    """Draw anew, in place, the attr of the allocations among some rows, which shares *before* had drawn.
 
-    *number* counts the allocations before; returns it for the next rows.
+    What *before* does not explain was recorded, or described, and stays. *number* counts the allocations before; returns it for
+    the next rows.
     """
     for i in range(len(op)):
         if op[i] == OP_ALLOC or op[i] == OP_ALLOC_BULK:
             if i64(attr[i]) & A_LRU:
                 page = page_class(i64(gfp[i]), i64(mt[i]))
-                attr[i] = drawn_attr(shares, number, page, i64(attr[i]))
+                known = i64(attr[i]) & ~drawn_bits(before, number, page)
+                attr[i] = drawn_attr(shares, number, page, known)
             number += 1
     return number
+
+
+@part
+def _start_class(attr: int) -> int:
+    """The class of a start object: nobody knows who asked for it."""
+    return CLASS_READ if attr & A_FILE else CLASS_ANON
 
 
 @kernel(plain_work=1 << 18)
@@ -218,13 +237,34 @@ def draw_rows(attr: Words, shares: Words) -> None:
     """Complete the attr of the start objects, numbered -1, -2 and so on, in place."""
     for i in range(len(attr)):
         known = i64(attr[i])
-        attr[i] = drawn_attr(shares, -1 - i, CLASS_READ if known & A_FILE else CLASS_ANON, known)
+        attr[i] = drawn_attr(shares, -1 - i, _start_class(known), known)
+
+
+@kernel(plain_work=1 << 18)
+def draw_rows_again(attr: Words, shares: Words, before: Words) -> None:
+    """As :func:`draw_again`, of the start objects."""
+    for i in range(len(attr)):
+        page = _start_class(i64(attr[i]))
+        known = i64(attr[i]) & ~drawn_bits(before, -1 - i, page)
+        attr[i] = drawn_attr(shares, -1 - i, page, known)
 
 
 def draw_start(attr: npt.NDArray[np.uint8], kinds: PageKindModel) -> npt.NDArray[np.uint8]:
-    """The attr of start objects, what is not known drawn; as page cache that was read, or anonymous."""
+    """The attr of start objects, what is not known drawn; as page cache that was read, or anonymous.
+
+    So of the file pages :attr:`PageKindModel.dirty_read` are dirty, beside those that the page flags show.
+    """
     drawn = attr.copy()
     run(draw_rows, drawn.size, drawn, kinds.shares())
+    return drawn
+
+
+def draw_start_again(
+    attr: npt.NDArray[np.uint8], kinds: PageKindModel, before: PageKindModel
+) -> npt.NDArray[np.uint8]:
+    """The attr of start objects drawn anew; what *before* does not explain was recorded, and stays."""
+    drawn = attr.copy()
+    run(draw_rows_again, drawn.size, drawn, kinds.shares(), before.shares())
     return drawn
 
 

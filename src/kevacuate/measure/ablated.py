@@ -15,7 +15,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.measure.intervals import POWER, holm
 from kevacuate.measure.permutation import LEVEL, Direction, mean, spread
-from kevacuate.measure.sequential import least_seen
+from kevacuate.measure.power import least_seen
 from kevacuate.measure.tuned import NO_EFFECT, UNCHANGED, Table, TriedRow, tested_rows, verdict_of
 
 ONLY_COSTS, CHEAPER = "no effect, costs more", "no effect, costs less"
@@ -213,7 +213,7 @@ def ablated_verdict(rows: Sequence[AblatedRow], costs: Sequence[AblatedRow], sam
 def least_found(base: Table, tests: int, replays: int) -> dict[str, float]:
     """The change of each row that POWER of ablations would find, as a share of its mean, at the first step of Holm's correction.
 
-    As of a comparison of two such groups at that level (:func:`kevacuate.measure.sequential.least_seen`).
+    As of a comparison of two such groups at that level (:func:`kevacuate.measure.power.least_seen`).
     """
     level = LEVEL / max(tests, 1)
     found = {row: least_seen(values[:replays], values[:replays], level) for row, values in base.items()}

@@ -186,6 +186,33 @@ def welch(first: Sample, second: Sample) -> Difference:
     )
 
 
+def change_bounds(first: Sample, second: Sample, level: float) -> tuple[float, float] | None:
+    """Bounds of the change of the mean, as a share of the first's true mean: each is wrong with a probability of *level*.
+
+    Fieller's (1954): those ratios r of the means for which ``second - r * first`` is not called apart from 0. Both means' errors
+    count, unlike where a difference is divided by a mean as if that were known. Of figures that are never negative: the change is
+    -1 at least. None where the first mean cannot be told from 0, or neither group varies.
+
+    Parameters
+    ----------
+    first, second : Sample
+        Of at least two values each.
+    level : float
+        Of each bound, one-sided.
+    """
+    apart = welch(first, second)
+    if not apart.error:
+        return None
+    squared = t_quantile(1 - level, int(apart.freedom)) ** 2  # rounded down: to the safe side, and kept
+    error = squared * first.error**2
+    known = first.mean**2 - error
+    if known <= 0 or first.mean <= 0:
+        return None
+    middle = first.mean * second.mean
+    reach = sqrt(squared * second.error**2 * known + second.mean**2 * error)
+    return max((middle - reach) / known, 0.0) - 1, (middle + reach) / known - 1
+
+
 def errors_apart(first: Sample, second: Sample) -> float:
     """How many standard errors of their difference the second mean lies above the first; infinite if neither group varies."""
     difference = second.mean - first.mean

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How far apart means have to lie for the exact permutation test of few values to see it, found by drawing."""
+"""What two groups of replays would show: how far apart their means have to lie for the permutation test to call them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import comb, sqrt
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.measure.intervals import POWER, seen_errors
-from kevacuate.measure.permutation import MOST_DEALS, dealt, every_deal, spendable
+from kevacuate.measure.permutation import MOST_DEALS, dealt, every_deal, mean, spendable, spread
 
 DRAWN = 500
 """Pairs of groups that are drawn, always the same."""
@@ -38,6 +39,33 @@ def errors_seen(level: float, size: int) -> float:
         for _ in range(DRAWN // AT_ONCE)
     ]
     return round(float(np.quantile(np.concatenate(least), POWER)) / sqrt(2.0 / size), 3)
+
+
+def least_seen(first: Sequence[float], second: Sequence[float], level: float) -> float | None:
+    """The least change that POWER of such comparisons would call at *level* (two-sided), as a share of the first's mean.
+
+    None where nothing varies, the first mean is 0, or so few values can spend nothing of *level*.
+    """
+    a, b = spread(first), spread(second)
+    level = spendable(level, len(first), len(second))
+    if a is None or b is None or not (a or b) or not mean(first) or level <= 0:
+        return None
+    error = sqrt(a * a / len(first) + b * b / len(second)) * _understated(first, second)
+    alike = len(first) == len(second)
+    apart = errors_seen(level, len(first)) if alike else seen_errors(level, len(first) + len(second) - 2)
+    return apart * error / abs(mean(first))
+
+
+def _understated(first: Sequence[float], second: Sequence[float]) -> float:
+    """By how much most samples like these understate the spread; 1 of figures whose tails are a normal one's, or lighter.
+
+    The variance of N values varies, by a share whose square is the excess kurtosis / N beyond what t allows for. So much above
+    the median of skewed estimates the large ones lie, which keep a change from being called.
+    """
+    apart = [value - mean(group) for group in (first, second) for value in group]
+    square = sum(value**2 for value in apart) / len(apart)
+    excess = sum(value**4 for value in apart) / len(apart) / square**2 - 3
+    return sqrt(1 + max(excess, 0.0) / len(apart))
 
 
 def _shifts_called(

@@ -46,14 +46,16 @@ class StartState:
     def digest(self) -> str:
         """SHA-256 (hex) of machine and state, however it was made: equal for equal content."""
         zones = [zone_to_json(zone) for zone in self.state.zones]
+        reclaim = {"reclaim": self.state.reclaim} if self.state.reclaim else {}
         body = json.dumps(
-            {"machine": self.machine.to_json(), "zones": zones, "due": self.state.due},
+            {"machine": self.machine.to_json(), "zones": zones, "due": self.state.due, **reclaim},
             sort_keys=True,
             default=list,
         )
         digest = hashlib.sha256(body.encode())
-        for name in TABLES:
-            for column in getattr(self.state, name):
+        tables = [getattr(self.state, name) for name in TABLES]
+        for table in tables if self.state.lru is None else [*tables, self.state.lru]:
+            for column in table:
                 digest.update(np.ascontiguousarray(column).data)
         for name in PAGE_FILES:
             if (words := getattr(self.state, name)) is not None:
@@ -62,8 +64,13 @@ class StartState:
 
     @property
     def shares(self) -> dict[str, Any]:
-        """What it is like: :func:`kevacuate.measure.startshares.start_shares`."""
-        return start_shares(self.machine, self.state)
+        """What it is like: :func:`kevacuate.measure.startshares.start_shares`, and :attr:`lru_order`."""
+        return {**start_shares(self.machine, self.state), "lru_order": self.lru_order}
+
+    @property
+    def lru_order(self) -> str:
+        """Whether the order of the LRU lists is as the state ``left`` it, or ``stated``: the lower the address, the older."""
+        return "stated" if self.state.lru is None else "left"
 
     def save(self, target: str | Path) -> Path:
         """Write it as a recording without events; where it lies.

@@ -160,7 +160,7 @@ def merge_retype(s: View, buddy: int, order: int, mt: int) -> None:
 
 @part(cold=True)
 def compaction_capture(s: View, z: int, pfn: int, order: int, mt: int) -> bool:
-    """Hand a chunk to the direct compactor that waits for one of *order*, if it may have this one (:720).
+    """Hand a chunk to the direct compactor that waits for one of *order*, if it may have this one (:728).
 
     Small chunks of movable blocks are for movable requests only, lest a direct compactor pollute the block.
     """

@@ -109,7 +109,7 @@ def migrate_folios_unmap(
 
 @part
 def migrate_folios_move(s: View, z: int, cc: CompactControl, cpu: int, unmapped: int) -> None:
-    """The move phase, then migrate_folios_undo: what is pinned fails, and its destination is given back (:1743, :1788)."""
+    """The move phase (:1743): what is pinned fails. Its destination is given back, by migrate_folios_undo (:1774)."""
     failed = 0
     for i in range(unmapped):
         pfn = s.folios[cc.unmapped + i]
@@ -194,7 +194,7 @@ def migrate_parts(s: View, z: int, cc: CompactControl, cpu: int, enomem: bool) -
 @part
 def batch_length(s: View, cc: CompactControl, first: int) -> int:
     """How many folios from *first* on make a batch: NR_MAX_BATCHED_MIGRATION pages, a huge page's (:1602)."""
-    most = 1 << s.cfg.hpage_pmd_order if s.cfg.hpage_pmd_order >= 0 else 512
+    most = 1 << s.cfg.compaction_hpage_order
     pages = 0
     i = first
     while i < cc.nr_folios and pages < most:

@@ -50,7 +50,7 @@ def block_has_sample(s: View, z: int, start: int, check_source: bool, check_targ
 
 @part
 def reset_isolation_pfn(s: View, z: int, pfn: int, check_source: bool, check_target: bool) -> bool:
-    """__reset_isolation_pfn (:266): clear the skip bit of a block that may be source or target; whether it was."""
+    """__reset_isolation_pfn (:276): clear the skip bit of a block that may be source or target; whether it was."""
     block = pfn >> s.cfg.pageblock_order
     if page_zone(s, pfn) != z or s.block[2 * block] & PB_ABSENT or covered_by_whole_blocks(s, pfn):
         return False
@@ -66,7 +66,7 @@ def reset_isolation_pfn(s: View, z: int, pfn: int, check_source: bool, check_tar
 
 @part(cold=True)
 def reset_isolation_suitable_zone(s: View, z: int) -> None:
-    """__reset_isolation_suitable (:339): if a direct compaction has met itself since, clear skip bits from both ends inward.
+    """__reset_isolation_suitable (:349): if a direct compaction has met itself since, clear skip bits from both ends inward.
 
     The first block that may be a source, and the last that may be a target, are where the scanners start again.
     """

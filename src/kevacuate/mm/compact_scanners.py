@@ -138,7 +138,7 @@ def is_compound(cc: CompactControl, state: int) -> bool:
 def isolate_freepages_block(
     s: View, z: int, cc: CompactControl, pfn: int, end: int, stride: int
 ) -> tuple[int, int]:
-    """Take the free chunks of a block until there are enough (:568). Returns (where it stopped, pages taken)."""
+    """Take the free chunks of a block until there are enough (:574). Returns (where it stopped, pages taken)."""
     taken = scanned = 0
     while pfn < end:
         scanned += 1

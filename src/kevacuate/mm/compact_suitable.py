@@ -64,7 +64,7 @@ def compact_gap(order: int) -> int:
 
 @part
 def compaction_suitable_free(s: View, z: int, order: int, mark: int, highest_zoneidx: int, free: int) -> bool:
-    """__compaction_suitable: whether *free* pages leave enough above *mark* for destinations (:2399)."""
+    """__compaction_suitable: whether *free* pages leave enough above *mark* for destinations (:2406)."""
     mark += compact_gap(order)
     if order > PAGE_ALLOC_COSTLY_ORDER:
         mark += wmark_pages(s, z, WMARK_LOW) - wmark_pages(s, z, WMARK_MIN)

@@ -108,7 +108,7 @@ def compact_finished(s: View, z: int, cc: CompactControl, kswapd_runs: bool, wan
     if cc.proactive_compaction:
         if kswapd_runs:
             return k.COMPACT_PARTIAL_SKIPPED
-        score = extfrag_for_order(s, z, s.cfg.pageblock_order)
+        score = extfrag_for_order(s, z, s.cfg.compaction_hpage_order)
         return k.COMPACT_CONTINUE if score > wanted_score else k.COMPACT_SUCCESS
     if cc.migrate_pfn != pageblock_start_pfn(s, cc.migrate_pfn):
         return k.COMPACT_CONTINUE
@@ -268,7 +268,7 @@ def after_migration(s: View, cc: CompactControl, failed: int, enomem: int) -> tu
     if not inside or cc.ignore_skip_hint or cc.finish_pageblock or cc.mode == k.MIGRATE_SYNC:
         return k.COMPACT_CONTINUE, False
     cc.finish_pageblock = 1
-    if cc.order == s.cfg.hpage_pmd_order:
+    if cc.order == s.cfg.compaction_hpage_order:
         cc.last_migrated_pfn = 0
     return k.COMPACT_CONTINUE, True
 

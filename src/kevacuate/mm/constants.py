@@ -162,7 +162,7 @@ ALLOC_HIGHATOMIC = 0x200
 ALLOC_TRYLOCK = 0x400
 ALLOC_KSWAPD = 0x800
 ALLOC_CHEAP = (
-    0x1000  # the model's own: the request has a cheap fallback (mm/page_alloc.py, has_cheap_fallback)
+    0x1000  # the model's own: the request has a cheap fallback (mm/slowpath_flags.py, has_cheap_fallback)
 )
 ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
 
@@ -300,6 +300,7 @@ LIST_ROTATE_FIRST, LIST_ROTATE_LAST = int(ListOp.ROTATE_FIRST), int(ListOp.ROTAT
 CHUNK_COMPACT = 6
 FREEPAGES = 6  # kcompactd's cc->freepages: place of its list among a zone's lists of an order
 FREEPAGES_DIRECT = 7  # a direct compaction's
+PMD_ORDER = 9  # PMD_SHIFT - PAGE_SHIFT of x86-64, and of arm64 with pages of 4 KiB
 KCOMPACTD_NS = 512_000_000  # HPAGE_FRAG_CHECK_INTERVAL_MSEC, 500, as the timer wheel rounds it at HZ 250
 COMPACT_MAX_DEFER_SHIFT = 6
 MIGRATE_ASYNC = 0  # enum migrate_mode

@@ -100,7 +100,7 @@ def compact_block(s: View, z: int, cc: CompactControl, cpu: int, update_cached: 
 
 @part(cold=True)
 def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
-    """compact_zone for a direct compaction that the zone suits (:2548): how it ended."""
+    """compact_zone for a direct compaction that the zone suits (:2564): how it ended."""
     compact_zone_set(s, z, cc, cpu)
     update_cached = cached_join(s, z, cc)
     result = compact_finished(s, z, cc, False, 0)
@@ -118,7 +118,7 @@ def compact_zone(s: View, z: int, cc: CompactControl, cpu: int) -> int:
 def set_direct_control(
     cc: CompactControl, order: int, mt: int, alloc_flags: int, gfp: int, priority: int
 ) -> None:
-    """Set a compact_control as compact_zone_order does (:2786)."""
+    """Set a compact_control as compact_zone_order does (:2802)."""
     full = priority == k.COMPACT_PRIO_SYNC_FULL
     cc.order = cc.search_order = order
     cc.mode = k.MIGRATE_ASYNC if priority == k.COMPACT_PRIO_ASYNC else k.MIGRATE_SYNC_LIGHT
@@ -156,7 +156,7 @@ def direct_compaction_wanted(
 def try_to_compact_pages(
     s: View, cpu: int, order: int, mt: int, alloc_flags: int, node: int, gfp: int, priority: int
 ) -> int:
-    """Compact the zonelist's zones until one has, or may have, the chunk (:2829). Returns the furthest COMPACT_*."""
+    """Compact the zonelist's zones until one has, or may have, the chunk (:2836). Returns the furthest COMPACT_*."""
     rc = k.COMPACT_SKIPPED
     if not gfp_compaction_allowed(s, gfp):
         return rc
@@ -242,7 +242,7 @@ def alloc_pages_direct_compact(s: View, cpu: int, order: int, mt: int, gfp: int,
 
 @part(cold=True)
 def compaction_zonelist_suitable(s: View, order: int, gfp: int, node: int) -> bool:
-    """Whether a zone could be compacted if some of its reclaimable pages were free (:2478)."""
+    """Whether a zone could be compacted if some of its reclaimable pages were free (:2481)."""
     highest_zoneidx = gfp_zone(gfp)
     zonelist = s.node[node].zonelist
     for i in range(first_zones_zonelist(s, node, highest_zoneidx), zonelist_length(s, node, gfp)):

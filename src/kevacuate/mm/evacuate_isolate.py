@@ -24,7 +24,7 @@ from kevacuate.mm.lruvec import lruvec_del_folio, mod_isolated
 
 @part
 def too_many_isolated(s: View, node: int, may_enter_fs: bool) -> bool:
-    """Whether more than half of the node's LRU pages are isolated, with __GFP_FS more than a sixteenth (:752)."""
+    """Whether more than half of the node's LRU pages are isolated, with __GFP_FS more than a sixteenth (:779)."""
     isolated = 0
     on_lru = 0
     for z in range(s.cfg.nr_zones):
@@ -37,7 +37,7 @@ def too_many_isolated(s: View, node: int, may_enter_fs: bool) -> bool:
 
 @part
 def update_cached_migrate(s: View, z: int, end: int) -> None:
-    """Push async compaction's cached position past the NEXT block's end, if that is forward (:434)."""
+    """Push async compaction's cached position past the block that begins at *end*, if that is forward (:434)."""
     cached = s.zone[z].compact_cached_migrate_pfn
     cached[0] = max(cached[0], end + (1 << s.cfg.pageblock_order))
 

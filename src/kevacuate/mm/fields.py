@@ -90,6 +90,9 @@ class Config(Record):
     max_page_order: int  #: MAX_PAGE_ORDER
     pageblock_order: int
     hpage_pmd_order: int  #: HPAGE_PMD_ORDER: of THP and of hugetlb's default size; -1 without huge pages
+    compaction_hpage_order: (
+        int  #: COMPACTION_HPAGE_ORDER: hpage_pmd_order, or without huge pages PMD_SHIFT - PAGE_SHIFT
+    )
     zone_dma32: int  #: CONFIG_ZONE_DMA32
     defrag_mode: int  #: vm.defrag_mode
     watermark_boost_factor: int  #: vm.watermark_boost_factor

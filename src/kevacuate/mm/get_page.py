@@ -92,7 +92,7 @@ def rmqueue_buddy(s: View, z: int, order: int, mt: int, alloc_flags: int) -> int
 
 @part(inline=True)
 def rmqueue(s: View, z: int, cpu: int, order: int, mt: int, alloc_flags: int) -> int:
-    """Per-CPU list first, then the buddy lists; then wake kswapd if a claim boosted the zone (:3399)."""
+    """Per-CPU list first, then the buddy lists; then wake kswapd if a claim boosted the zone (:3403)."""
     zone = s.zone[z]
     pfn = -1
     if pcp_allowed_order(s, order):

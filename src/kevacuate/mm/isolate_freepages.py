@@ -60,7 +60,7 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
 
 @part
 def compaction_alloc(s: View, z: int, cc: CompactControl, order: int) -> int:
-    """A destination off cc->freepages, more isolated if need be (:1846); -1 if there is none."""
+    """A destination off cc->freepages, more isolated if need be (:1894); -1 if there is none."""
     for attempt in range(2):
         for found in range(order, s.cfg.max_page_order + 1):
             head = freepages(s, z, cc, found)

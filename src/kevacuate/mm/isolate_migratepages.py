@@ -37,7 +37,10 @@ SPENT = -1
 
 @part
 def update_cached_migrate(s: View, z: int, cc: CompactControl, pfn: int) -> None:
-    """Push the cached positions past the end of *pfn*'s block, if that is forward; asynchronous ones only their own (:434)."""
+    """Push the cached positions past the block of *pfn*, if that is forward; asynchronous compaction only its own (:434).
+
+    Callers give the end of the block that was scanned, as the kernel's do: so the block after it is passed, too.
+    """
     pfn = pageblock_start_pfn(s, pfn) + (1 << s.cfg.pageblock_order)
     cached = s.zone[z].compact_cached_migrate_pfn
     cached[0] = max(cached[0], pfn)
@@ -249,7 +252,7 @@ def isolate_migratepages_async(s: View, z: int, cc: CompactControl, cpu: int, pf
 
 @part
 def suitable_migration_source(s: View, cc: CompactControl, start: int) -> bool:
-    """Whether the migrate scanner looks into the block (:1369): asynchronous direct compaction keeps to blocks of its type.
+    """Whether the migrate scanner looks into the block (:1376): asynchronous direct compaction keeps to blocks of its type.
 
     As it was first modelled, the second block of a larger page in use is looked into.
     """

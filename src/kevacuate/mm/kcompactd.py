@@ -2,7 +2,7 @@
 """The kcompactd threads: what they do once woken, or when their timeout ends (mm/compaction.c, 7.2); waking: :mod:`.wakeups`.
 
 One turn of compact_zone is one step of virtual time, charged like an evacuation's steps. The recorded machine is busy with the
-demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER`.
+demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER_HALVES`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.pcp import drain_all_pages_of_zone
 from kevacuate.mm.wakeups import kcompactd_due, kswapd_sleeps
 
-SLOWER = 5
+SLOWER_HALVES = 5
 """Twice the ratio of a step's time to its cost. In 47 compactions of two recordings of emulated kernels with one CPU, and in 41
 of one with two, a page took 84 us (medians 116, 69, 84), while its cost times the time scale is 34 us: the workload and kswapd
 run too."""
@@ -48,7 +48,7 @@ def fragmentation_score_wmark(s: View) -> tuple[int, int]:
 
 @part
 def fragmentation_score_node(s: View, node: int) -> int:
-    """The zones' scores, weighted by their sizes (:2232)."""
+    """The zones' scores, weighted by their sizes (:2245)."""
     present = 0
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
@@ -58,7 +58,7 @@ def fragmentation_score_node(s: View, node: int) -> int:
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
         if zone.node == node:
-            own = extfrag_for_order(s, z, s.cfg.pageblock_order)
+            own = extfrag_for_order(s, z, s.cfg.compaction_hpage_order)
             score += zone.present_pages * own // (present + 1)
     return score
 
@@ -185,7 +185,7 @@ def kcompactd_step(s: View, node: int) -> None:
     result = compact_zone_turn(s, z, cc, cpu, kswapd_runs, low)
     cost = cc.cost
     s.stat.compact_ns += cost
-    pause = SLOWER * cost * s.cfg.time_scale // 2 + 1
+    pause = SLOWER_HALVES * cost * s.cfg.time_scale // 2 + 1
     if result == COMPACT_CONTINUE:
         kcompactd_due(s, pgdat, s.stat.now + pause, KCOMPACTD_RUNNING)
         return

@@ -360,7 +360,7 @@ def _region_problems(machine: MachineConfig, regions: RegionConfig) -> list[tupl
         (regions.region_passes and machine.npages >= 1 << 29, "passes over regions take at most 2^29 pages"),
         (
             order not in (0, k.REGION_AUTO) and not machine.max_page_order <= order <= 30,
-            f"a region has an order from {machine.max_page_order} to 30",
+            f"a region of this machine has an order from {machine.max_page_order} to 30",
         ),
         (not 0 <= regions.region_contig_free <= 100, "a share of free pages is 0 to 100 per cent"),
         (
@@ -400,7 +400,6 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
         ),
         (policy.pool < 0 or policy.time_scale < 0, "pool and time_scale are not negative"),
         (policy.tries < 1, "tries is at least 1"),
-        *_region_problems(machine, policy.regions),
         (
             machine.defrag_mode and not machine.profile.defrag_mode,
             f"Linux {machine.profile.name} has no defrag_mode",
@@ -409,6 +408,9 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
     for wrong, text in [*problems, *_zone_problems(machine)]:
         if wrong:
             raise KevacuateError(f"This machine cannot be modelled: {text}; change its description.")
+    for wrong, text in _region_problems(machine, policy.regions):
+        if wrong:
+            raise KevacuateError(f"This policy cannot go by regions here: {text}; change its knobs.")
 
 
 def _zone_problems(machine: MachineConfig) -> Iterator[tuple[bool, str]]:
@@ -498,6 +500,7 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.claims = CLAIM_TYPES[policy.claims]
     cfg.notes_slab = policy.regions.region_shrink  # or a policy's file says so
     cfg.nr_workers = cfg.nr_nodes if cfg.per_node else cfg.nr_cpus
+    cfg.compaction_hpage_order = machine.hpage_pmd_order if machine.hpage_pmd_order >= 0 else k.PMD_ORDER
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
     cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH

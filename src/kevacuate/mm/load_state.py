@@ -19,6 +19,7 @@ from kevacuate.mm.marks import (
     recommended_min_free_kbytes,
     zone_wmarks,
 )
+from kevacuate.mm.read_state import LRU_ADD
 from kevacuate.mm.region_count import load_regions
 
 
@@ -135,13 +136,13 @@ def load_allocated(
     first_object: int,
     oldest_first: Int64Array | None = None,
 ) -> None:
-    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU already.
+    """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU but where IN_BATCH.
 
     In closed loop they stand on the LRU lists that *attr* names (ATTR_ACTIVE is taken from it), so far empty, the oldest at the
     tail: as *oldest_first* says, indices of all chunks; without it the lower the pfn, the older.
     """
     _take_pages(state, pfn, order, k.CHUNK_ALLOC)
-    on_lru = np.where(attr & k.ATTR_LRU, k.ATTR_ON_LRU, 0)
+    on_lru = np.where(attr & (k.ATTR_LRU | k.ATTR_IN_BATCH) == k.ATTR_LRU, k.ATTR_ON_LRU, 0)
     state.link[2 * pfn] = np.arange(first_object, first_object + pfn.size)
     state.link[2 * pfn + 1] = attr | on_lru
     state.obj[first_object : first_object + pfn.size] = pfn
@@ -170,6 +171,18 @@ def _load_lru_lists(
     listed = newest_first[(pages > 0)[newest_first] & (lru != k.LRU_UNEVICTABLE)[newest_first]]
     heads = node[listed] * k.LRU_LISTS + lru[listed]
     _thread(state.lru, heads, state.view.cfg.lru_first + first_object + listed)
+
+
+def load_batch(state: State, cpu: int, kind: int, pfn: Int64Array) -> None:
+    """Fill a CPU's lru_add or lru_activate batch, whose folios' attributes say so (LRU_ADD, LRU_ACTIVATE)."""
+    if kind == LRU_ADD:
+        for i, one in enumerate(pfn.tolist()):
+            state.view.cpu[cpu].lru_add[i] = one
+        state.view.cpu[cpu].lru_add_nr = pfn.size
+        return
+    at = 2 * (k.LRU_HEADS + cpu * k.LRU_BATCH)
+    state.lru[at] = pfn.size
+    state.lru[at + 1 : at + 1 + pfn.size] = pfn
 
 
 def load_in_use(state: State, pfn: Int64Array, attr: Int64Array | int = 0) -> None:

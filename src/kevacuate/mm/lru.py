@@ -20,7 +20,7 @@ from kevacuate.mm.swap import folio_activate, lru_cache_activate_folio
 
 @part(cold=True)
 def folio_mark_accessed(s: View, pfn: int) -> None:
-    """The CPU that acts has used the folio at *pfn*: referenced, at the second time activated by way of the batch (:482).
+    """The CPU that acts has used the folio at *pfn*: referenced, at the second time activated by way of the batch (:496).
 
     Nothing happens in open loop, nor to what belongs on no LRU list.
     """

@@ -37,7 +37,7 @@ def prep_new_page(s: View, cpu: int, pfn: int, order: int, attr: int, obj: int) 
 
 @part(inline=True)
 def free_frozen_pages_inline(s: View, cpu: int, pfn: int, order: int) -> None:
-    """__free_frozen_pages behind free_pages_prepare (:2937): to the CPU's list, or straight to the buddy lists."""
+    """What follows free_pages_prepare in __free_frozen_pages (:2937): to the CPU's list, or straight to the buddy lists."""
     z = page_zone(s, pfn)
     if not pcp_allowed_order(s, order):
         free_one_page(s, z, pfn, order, k.FPI_NONE)

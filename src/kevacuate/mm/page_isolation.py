@@ -84,7 +84,7 @@ def straddled_in_use(s: View, start: int) -> bool:
 
 @part
 def pageblock_isolate_and_move_free_pages(s: View, z: int, start: int, isolate: bool) -> None:
-    """Toggle the isolate bit and bring the block's free pages onto the right lists (page_alloc.c:2099).
+    """Toggle the isolate bit and bring the block's free pages onto the right lists (page_alloc.c:2151).
 
     A free chunk larger than the block is taken off its list and freed again block by block.
     """

@@ -36,7 +36,7 @@ def pcp_allowed_order(s: View, order: int) -> bool:
 
 @part(inline=True)
 def order_to_pindex(order: int, mt: int) -> int:
-    """Index of the list of (order, type): 3 * order + type, huge pages at 12 and 13 (:645)."""
+    """Index of the list of (order, type): 3 * order + type, huge pages at 12 and 13 (:651)."""
     if order > k.PAGE_ALLOC_COSTLY_ORDER:
         return k.MIGRATE_PCPTYPES * (k.PAGE_ALLOC_COSTLY_ORDER + 1) + (1 if mt == k.MIGRATE_MOVABLE else 0)
     return k.MIGRATE_PCPTYPES * order + mt

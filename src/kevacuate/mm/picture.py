@@ -9,6 +9,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 from kevacuate.mm.log import unpack_types
 from kevacuate.mm.movable import can_move
+from kevacuate.mm.read_state import list_length
 
 
 def block_picture(state: State, number: int) -> str:
@@ -56,19 +57,9 @@ def free_lists_picture(state: State) -> str:
     lines = ["free chunks at order  " + "".join(f"{order:>5}" for order in range(orders))]
     for z in range(state.view.cfg.nr_zones):
         for mt, name in enumerate(k.MIGRATE_NAMES[:4]):
-            counts = [_list_length(state, z, order, mt) for order in range(orders)]
+            counts = [list_length(state, z, order, mt) for order in range(orders)]
             lines.append(f"zone {z} {name:<15}" + "".join(f"{count:>5}" for count in counts))
     return "\n".join(lines)
-
-
-def _list_length(state: State, z: int, order: int, mt: int) -> int:
-    """Number of chunks on one free list."""
-    head = state.view.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
-    length, at = 0, int(state.link[2 * head])
-    while at != head:
-        length += 1
-        at = int(state.link[2 * at])
-    return length
 
 
 def describe(state: State, record: list[int]) -> str:

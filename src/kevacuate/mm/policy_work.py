@@ -50,7 +50,7 @@ def is_slab(s: View, pfn: int) -> bool:
 
 @part(cold=True)
 def shrink_slab(s: View, node: int, priority: int, cpu: int) -> int:
-    """Free each 2**priority-th reclaimable slab of the node, by pfn (shrink_slab, mm/shrinker.c:616); the pages freed.
+    """Free each 2**priority-th reclaimable slab of the node, by pfn (shrink_slab, mm/shrinker.c:626); the pages freed.
 
     Approximate: shrinkers free objects, of which a slab has many, oldest first. That an empty slab is one in so many is assumed,
     and which it is, too. What was in it is not read again.

@@ -33,6 +33,18 @@ class PcpChunks(NamedTuple):
     pfn: Int64Array
 
 
+class LruEntries(NamedTuple):
+    """The LRU lists' folios in list order, heads first, then the CPUs' batches: node or CPU, list, first pfn. int64 each."""
+
+    owner: Int64Array
+    lru: Int64Array
+    pfn: Int64Array
+
+
+LRU_ADD, LRU_ACTIVATE = 5, 6
+"""``lru`` of what stands in a CPU's batches: behind the lists' numbers (LRU_*)."""
+
+
 class UsedChunks(NamedTuple):
     """Chunks in use or isolated to be moved, by pfn; ``obj`` is -1 of nobody's. int64[chunks] each."""
 
@@ -42,37 +54,51 @@ class UsedChunks(NamedTuple):
     attr: Int64Array
 
 
-def _in_list_order(state: State, pfn: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """(list's number in ``link``, pfn) of the chunks at *pfn*, by list and in its order.
+def _in_list_order(link: np.ndarray, at: Int64Array, is_head: np.ndarray) -> tuple[Int64Array, Int64Array]:
+    """(head, entry) of the entries *at*, ascending, by list and in its order; *is_head* says it of every place of *link*.
 
     Raises
     ------
     KevacuateError
         A list does not end: the state is damaged.
     """
-    npages = state.view.cfg.npages
-    place = np.full(npages, -1, np.int64)
-    place[pfn] = np.arange(pfn.size)
-    following = state.link[2 * pfn].astype(np.int64)
-    last = following >= npages
-    after = np.where(last, np.arange(pfn.size), place[np.where(last, 0, following)])
+    place = np.full(is_head.size, -1, np.int64)
+    place[at] = np.arange(at.size)
+    following = link[2 * at].astype(np.int64)
+    last = is_head[following]
+    after = np.where(last, np.arange(at.size), place[following])
     left = np.where(last, 0, 1)
-    for _ in range(int(pfn.size).bit_length() + 1):
+    for _ in range(int(at.size).bit_length() + 1):
         if (after < 0).any():
             break
         left += left[after]
         after = after[after]
     if (after < 0).any() or not last[after].all():
-        raise KevacuateError("A free list of the model does not end: its state is damaged.")
-    sentinel = following[after]
-    by = np.lexsort((-left, sentinel))
-    return sentinel[by], pfn[by]
+        raise KevacuateError("A list of the model does not end: its state is damaged.")
+    head = following[after]
+    by = np.lexsort((-left, head))
+    return head[by], at[by]
+
+
+def _chunks_in_order(state: State, kind: int) -> tuple[Int64Array, Int64Array]:
+    """(list's number in ``link``, pfn) of the chunks of that state, by list and in its order."""
+    pfn = np.flatnonzero(state.meta >> 4 == kind)
+    return _in_list_order(state.link, pfn, np.arange(state.link.size // 2) >= state.view.cfg.npages)
+
+
+def list_length(state: State, z: int, order: int, mt: int) -> int:
+    """Number of chunks on one free list."""
+    head = state.view.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
+    length, at = 0, int(state.link[2 * head])
+    while at != head:
+        length += 1
+        at = int(state.link[2 * at])
+    return length
 
 
 def read_free_lists(state: State) -> FreeChunks:
     """Every chunk of the buddy lists (the inverse of :func:`~kevacuate.mm.load_state.load_free_lists`)."""
-    heads = np.flatnonzero(state.meta >> 4 == k.CHUNK_BUDDY)
-    sentinel, pfn = _in_list_order(state, heads)
+    sentinel, pfn = _chunks_in_order(state, k.CHUNK_BUDDY)
     zone, rest = np.divmod(sentinel - state.view.cfg.npages, k.LISTS_PER_ZONE)
     return FreeChunks(zone, rest // k.NR_TYPES, rest % k.NR_TYPES, pfn)
 
@@ -80,9 +106,32 @@ def read_free_lists(state: State) -> FreeChunks:
 def read_pcp_lists(state: State) -> PcpChunks:
     """Every chunk of the per-CPU lists (the inverse of :func:`~kevacuate.mm.load_state.load_pcp_lists`)."""
     cfg = state.view.cfg
-    sentinel, pfn = _in_list_order(state, np.flatnonzero(state.meta >> 4 == k.CHUNK_PCP))
+    sentinel, pfn = _chunks_in_order(state, k.CHUNK_PCP)
     which, pindex = np.divmod(sentinel - cfg.pcp_base, k.PCP_LISTS)
     return PcpChunks(which // cfg.nr_cpus, which % cfg.nr_cpus, pindex, pfn)
+
+
+def read_lru(state: State) -> LruEntries:
+    """The LRU lists of a closed loop, and the CPUs' batches.
+
+    :func:`~kevacuate.mm.load_state.load_allocated` and ``load_batch`` take them back.
+    """
+    view, used = state.view, read_used(state)
+    first = view.cfg.lru_first
+    listed = (used.obj >= 0) & (used.attr & k.ATTR_ON_LRU != 0) & (used.attr & k.ATTR_MLOCKED == 0)
+    at = np.sort(first + used.obj[listed])
+    head, at = _in_list_order(state.lru, at, np.arange(state.lru.size // 2) < first)
+    parts = [(head // k.LRU_LISTS, head % k.LRU_LISTS, state.obj[at - first].astype(np.int64))]
+    for number, cpu in enumerate(view.cpu):
+        batch = 2 * (k.LRU_HEADS + number * k.LRU_BATCH)
+        waiting = (
+            (LRU_ADD, [cpu.lru_add[i] for i in range(cpu.lru_add_nr)]),
+            (LRU_ACTIVATE, state.lru[batch + 1 : batch + 1 + state.lru[batch]]),
+        )
+        for kind, pfn in waiting:
+            found = np.array(pfn, np.int64)
+            parts.append((np.full(found.size, number), np.full(found.size, kind), found))
+    return LruEntries(*(np.concatenate(columns).astype(np.int64) for columns in zip(*parts, strict=True)))
 
 
 def read_used(state: State) -> UsedChunks:

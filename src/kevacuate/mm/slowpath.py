@@ -10,9 +10,13 @@ from kevacuate.mm.get_page import first_zones_zonelist, get_page_from_freelist, 
 from kevacuate.mm.pcp import drain_all_pages
 from kevacuate.mm.region_evacuate import evacuate_for, evacuates_for
 from kevacuate.mm.slowpath_closed import slowpath_closed_loop
-from kevacuate.mm.slowpath_flags import gfp_to_alloc_flags, unreserve_highatomic_pageblock, wake_all_kswapds
-
-_GIVES_UP = k.GFP_NORETRY | k.GFP_THISNODE
+from kevacuate.mm.slowpath_flags import (
+    LOCAL_HUGE_PAGE,
+    compacts_first,
+    gfp_to_alloc_flags,
+    unreserve_highatomic_pageblock,
+    wake_all_kswapds,
+)
 
 
 @part(cold=True)
@@ -42,8 +46,7 @@ def slowpath_open_loop(s: View, cpu: int, order: int, mt: int, gfp: int, node: i
 @part
 def compacts_only(order: int, mt: int, gfp: int) -> int:
     """Whether a request compacts first and then gives up, without reclaim: as for a huge page of one node alone (:4955)."""
-    compact_first = order > k.PAGE_ALLOC_COSTLY_ORDER or (order > 0 and mt != k.MIGRATE_MOVABLE)
-    return compact_first and gfp & _GIVES_UP == _GIVES_UP and gfp & k.GFP_IO != 0
+    return compacts_first(order, mt) and gfp & LOCAL_HUGE_PAGE == LOCAL_HUGE_PAGE and gfp & k.GFP_IO != 0
 
 
 @part(cold=True)

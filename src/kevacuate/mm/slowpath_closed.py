@@ -21,12 +21,16 @@ from kevacuate.mm.log import log_event
 from kevacuate.mm.lruvec import zone_reclaimable_pages
 from kevacuate.mm.pcp import drain_all_pages
 from kevacuate.mm.region_evacuate import evacuate_for, evacuates_for
-from kevacuate.mm.slowpath_flags import gfp_to_alloc_flags, unreserve_highatomic_pageblock, wake_all_kswapds
+from kevacuate.mm.slowpath_flags import (
+    LOCAL_HUGE_PAGE,
+    compacts_first,
+    gfp_to_alloc_flags,
+    unreserve_highatomic_pageblock,
+    wake_all_kswapds,
+)
 from kevacuate.mm.vmscan import try_to_free_pages
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free
 
-_LOCAL_HUGE_PAGE = k.GFP_NORETRY | k.GFP_THISNODE
-"""What a huge fault has that tries its own node first (alloc_pages_mpol): it may compact, not reclaim."""
 MOST_TRIES = 128
 """Passes through `retry:` after which a request no longer waits for reclaim or compaction to help: the longest deferral twice.
 
@@ -175,7 +179,7 @@ def reclaim_and_compact(s: View, cpu: int, order: int, mt: int, gfp: int, node: 
     if pfn >= 0:
         return leave(s, pfn, k.EXIT_COMPACT)
     if slow.compact_first:
-        if gfp & _LOCAL_HUGE_PAGE == _LOCAL_HUGE_PAGE:
+        if gfp & LOCAL_HUGE_PAGE == LOCAL_HUGE_PAGE:
             return give_up(s, cpu, order, mt, gfp, node, k.EXIT_COMPACT_ONLY)
         return GOES_ON
     if gfp & k.GFP_NORETRY:
@@ -234,8 +238,7 @@ def slowpath_begin(s: View, order: int, mt: int, gfp: int) -> None:
     slow.compaction_retries = slow.no_progress_loops = slow.did_some_progress = slow.tries = 0
     slow.compact_result = k.COMPACT_SKIPPED
     slow.can_compact = 1 if gfp & k.GFP_DIRECT_RECLAIM != 0 and gfp_compaction_allowed(s, gfp) else 0
-    wants = order > k.PAGE_ALLOC_COSTLY_ORDER or (order > 0 and mt != k.MIGRATE_MOVABLE)
-    slow.compact_first = 1 if slow.can_compact and wants else 0
+    slow.compact_first = 1 if slow.can_compact and compacts_first(order, mt) else 0
     slow.compact_priority = k.COMPACT_PRIO_ASYNC if slow.compact_first else k.COMPACT_PRIO_SYNC_LIGHT
     slow.can_retry_reserves = 1
     slow.evacuated = 0

@@ -10,6 +10,15 @@ from kevacuate.mm.get_page import first_zones_zonelist, gfp_zone, zonelist_lengt
 from kevacuate.mm.highatomic import unreserve_zone
 from kevacuate.mm.wakeups import wakeup_kswapd
 
+LOCAL_HUGE_PAGE = k.GFP_NORETRY | k.GFP_THISNODE
+"""What a huge fault has that tries its own node first (alloc_pages_mpol): it may compact, not reclaim."""
+
+
+@part
+def compacts_first(order: int, mt: int) -> bool:
+    """Whether the slow path compacts before it reclaims: costly orders, and others that are not movable (:4829)."""
+    return order > k.PAGE_ALLOC_COSTLY_ORDER or (order > 0 and mt != k.MIGRATE_MOVABLE)
+
 
 @part
 def has_cheap_fallback(gfp: int) -> bool:

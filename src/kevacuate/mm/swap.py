@@ -56,7 +56,7 @@ def activate_batch(s: View, cpu: int) -> int:
 
 @part
 def lru_activate(s: View, pfn: int, attr: int) -> None:
-    """A folio on a list goes to the head of the active one (:318)."""
+    """A folio on a list goes to the head of the active one (:342)."""
     if attr & (ATTR_ACTIVE | ATTR_MLOCKED) or not attr & ATTR_ON_LRU:
         return
     lruvec_del_folio(s, pfn, attr)
@@ -81,7 +81,7 @@ def folio_activate_drain(s: View, cpu: int) -> None:
 
 @part(cold=True)
 def folio_activate(s: View, cpu: int, pfn: int) -> None:
-    """Put a folio into the CPU's lru_activate batch; a full batch or a large folio drains it (:343)."""
+    """Put a folio into the CPU's lru_activate batch; a full batch or a large folio drains it (:368)."""
     s.link[2 * pfn + 1] |= ATTR_ACTIVATING
     at = activate_batch(s, cpu)
     count = s.lru[at] + 1
@@ -93,7 +93,7 @@ def folio_activate(s: View, cpu: int, pfn: int) -> None:
 
 @part(cold=True)
 def lru_cache_activate_folio(s: View, cpu: int, pfn: int) -> None:
-    """Mark a folio active that still waits in this CPU's lru_add batch (:369)."""
+    """Mark a folio active that still waits in this CPU's lru_add batch (:396)."""
     batch = s.cpu[cpu]
     for i in range(batch.lru_add_nr):
         if batch.lru_add[i] == pfn and s.link[2 * pfn + 1] & ATTR_IN_BATCH:

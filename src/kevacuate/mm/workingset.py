@@ -30,7 +30,7 @@ from kevacuate.mm.scan_balance import lru_note_cost
 
 @part
 def workingset_eviction(s: View, pfn: int, attr: int, obj: int) -> None:
-    """Leave a shadow entry of a folio of the page cache that is evicted; the node's lists age by its size (:383)."""
+    """Leave a shadow entry of a folio of the page cache that is evicted; the node's lists age by its size (:392)."""
     node = s.zone[page_zone(s, pfn)].node
     pgdat = s.node[node]
     at = 2 * (s.cfg.lru_first + obj)
@@ -65,7 +65,7 @@ def workingset_size(s: View, node: int, file: bool) -> int:
 
 @part
 def workingset_refault(s: View, pfn: int, obj: int) -> None:
-    """A dropped object is read again into a new folio: active at once, if active pages alone would have kept it (:539)."""
+    """A dropped object is read again into a new folio: active at once, if active pages alone would have kept it (:548)."""
     pages = 1 << (s.meta[pfn] & 15)
     at = 2 * (s.cfg.lru_first + obj)
     age = s.lru[at] + 0

@@ -144,7 +144,7 @@ def zs_malloc(s: View, cpu: int, node: int) -> int:
 
 @part(cold=True)
 def zs_free(s: View, cpu: int, at: int) -> None:
-    """A compressed page is given up (:1383): its zspage goes to another group's list, or is freed."""
+    """A compressed page is given up (:1386): its zspage goes to another group's list, or is freed."""
     inuse = s.swap[at].inuse - 1
     s.swap[at].inuse = inuse
     group = get_fullness_group(s, inuse)

@@ -3,7 +3,14 @@
 
 from kevacuate.policy.defaults import BASELINE, BOOTED, COMPARED, PAIR, PATCHED, SKIP_BITS_EXAMPLE
 from kevacuate.policy.kind import PolicyKind
-from kevacuate.policy.policy import KNOBS, POLICIES, Policy, parse_policies, parse_policy
+from kevacuate.policy.policy import (
+    KNOBS,
+    POLICIES,
+    Policy,
+    parse_policies,
+    parse_policy,
+    policies_told,
+)
 
 __all__ = [
     "BASELINE",
@@ -18,4 +25,5 @@ __all__ = [
     "PolicyKind",
     "parse_policies",
     "parse_policy",
+    "policies_told",
 ]

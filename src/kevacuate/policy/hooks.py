@@ -26,7 +26,17 @@ MOST_WORDS = 1 << 20
 MOST_LABEL = 80
 """Characters of a label or a help at most."""
 
+MOST_NUMBER = 1 << 62
+"""A knob and its bounds lie between this and its negative."""
+
 BETTER = ("", "lower", "higher")
+
+
+def _shown(value: object) -> str:
+    """A value in a sentence, however long it is."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a number of {value.bit_length():,} bits"
+    return f"{value!r:.40}"
 
 
 class Declared:
@@ -61,9 +71,11 @@ class Declared:
     ) -> None:
         for text in (help, unit):
             if not isinstance(text, str) or not text.isprintable() or len(text) > MOST_LABEL:
-                raise ValueError(f"a label is one line of at most {MOST_LABEL} characters, not {text!r:.40}")
+                raise ValueError(
+                    f"a label is one line of at most {MOST_LABEL} characters, not {_shown(text)}"
+                )
         if better not in BETTER:
-            raise ValueError(f"a row is better lower, higher or neither, not {better!r:.40}")
+            raise ValueError(f"a row is better lower, higher or neither, not {_shown(better)}")
         self.sort, self.help, self.length = sort, help, length
         self.default, self.least, self.most = default, least, most
         self.unit, self.better, self.of = unit, better, of
@@ -116,8 +128,14 @@ def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> A
     """A whole number that is given with the policy (``,name=5``) and does not change; *help* says what it does."""
     for value in (default, least, most):
         if type(value) is not int:
-            raise ValueError(f"a knob is a whole number, not {value!r:.40}")
-    if not -(1 << 62) <= least <= default <= most <= 1 << 62:
+            raise ValueError(f"a knob is a whole number, not {_shown(value)}")
+        if abs(value) > MOST_NUMBER:
+            raise ValueError(
+                f"a knob and its bounds lie between -2**62 and 2**62, and {_shown(value)} does not"
+            )
+    if least > most:
+        raise ValueError(f"a knob's bounds are in the wrong order: {least} is more than {most}")
+    if not least <= default <= most:
         raise ValueError(
             f"a knob's default lies between its bounds, and {default} is not in {least} to {most}"
         )
@@ -142,7 +160,7 @@ def number() -> Any:
 def numbers(length: int) -> Any:
     """So many of them, by index."""
     if type(length) is not int or not 1 <= length <= MOST_WORDS:
-        raise ValueError(f"a field has 1 to {MOST_WORDS:,} numbers, not {length!r:.40}")
+        raise ValueError(f"a field has 1 to {MOST_WORDS:,} numbers, not {_shown(length)}")
     return Declared("field", "", length=length)
 
 

@@ -103,8 +103,10 @@ def refuse_wrong_hook(state: State, file: HooksFile | None) -> None:
     KevacuateError
         A hook ended in an error, returned what it may not, or asked for it.
     """
+    if file is None:
+        return
     stat = state.view.stat
-    if file is None or not stat.hook_error:
+    if not stat.hook_error:
         return
     hook = HOOKS[stat.failed_hook]
     value = stat.hook_value

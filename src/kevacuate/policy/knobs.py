@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kevacuate.mm.constants import REGION_AUTO
@@ -96,6 +96,12 @@ def region_order(text: str) -> int:
 REGION_ORDERS = {"off": 0, "auto": REGION_AUTO}
 """Orders of regions that have a name."""
 
+
+def needed_order(text: str) -> int:
+    """``auto``, or an order from 4 to 30."""
+    return region_order("auto" if text == "auto" else str(count(text)))
+
+
 REGIONS = Knob(
     region_order,
     "off (default), auto (1 GiB, less on machines below 16 GiB), or an order from 4 to 30",
@@ -103,6 +109,19 @@ REGIONS = Knob(
     "region_order",
 )
 """A knob of every policy: what is kept changes nothing else."""
+
+KEPT_REGIONS = replace(
+    REGIONS, values="off, auto (default: 1 GiB, less on machines below 16 GiB), or an order from 4 to 30"
+)
+"""The same where they are kept unless that is turned off."""
+
+NEEDED_REGIONS = replace(
+    REGIONS,
+    convert=needed_order,
+    values="auto (default: 1 GiB, less on machines below 16 GiB) or an order from 4 to 30",
+    help="of which order regions are",
+)
+"""The same of a policy that goes by them."""
 
 FULLNESS_HELP = (
     "per cent of a region's pageblocks that are free, from which it is half full, mostly empty, almost empty"

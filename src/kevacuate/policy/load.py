@@ -43,6 +43,9 @@ from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
 GROUP = "kevacuate.policies"
 """The group of entry points that installed policies have."""
 
+SHIPPED = {"contiguitas": "Contiguitas"}
+"""Policies of hooks that the package has itself: a file of this folder by its name, and the class in it."""
+
 TOO_DEEP = "nested too deeply"
 
 MOST_WAYS = 10_000
@@ -420,6 +423,11 @@ def _told(error: BaseException) -> str:
 def installed() -> dict[str, EntryPoint]:
     """Policies of installed packages, by name; none is loaded."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def load_shipped(name: str) -> HooksFile:
+    """The class of hooks of a policy of :data:`SHIPPED`."""
+    return load_file(str(Path(__file__).with_name(f"{name}.py")), SHIPPED[name])
 
 
 def load_entry_point(entry: EntryPoint) -> HooksFile:

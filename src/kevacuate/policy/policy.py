@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from kevacuate.errors import KevacuateError
+from kevacuate.mm.constants import REGION_AUTO
 from kevacuate.mm.layout import EvacuationConfig, RegionConfig
 from kevacuate.policy.evacuate import EVACUATE
 from kevacuate.policy.hooks import Declared
 from kevacuate.policy.kind import PolicyKind
-from kevacuate.policy.knobs import Knob, SkipBits
-from kevacuate.policy.load import HooksFile, installed, load_entry_point, load_file
+from kevacuate.policy.knobs import KEPT_REGIONS, REGIONS, Knob, SkipBits
+from kevacuate.policy.load import SHIPPED, HooksFile, installed, load_entry_point, load_file, load_shipped
 from kevacuate.policy.mainline import MAINLINE
 from kevacuate.policy.spb_cheap_fallback import SPB_CHEAP_FALLBACK
 from kevacuate.policy.spb_contig import SPB_CONTIG
@@ -26,6 +27,12 @@ from kevacuate.policy.variant import declared_variants
 
 ITEMS_OF_REGIONS = 4096
 """Work items where regions have workers: the series has one a region, and each has one evacuation under way at most."""
+
+MOST_DIGITS = 19
+"""Digits of a knob of hooks, at most: those of 2**62."""
+
+MOST_SHOWN = 40
+"""Characters of what was given that a sentence repeats."""
 
 REGION_FIELDS = tuple(one.name for one in fields(RegionConfig))
 """The fields that knobs of regions set."""
@@ -128,8 +135,16 @@ POLICIES: dict[str, PolicyKind] = {
 }
 """Name to what the policy says of itself. What a further one does is in mm/; it is a file of this folder, and its name here."""
 
-KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, knob in kind.knobs.items()}
+KNOBS: dict[str, Knob] = {name: knob for kind in POLICIES.values() for name, knob in kind.knobs.items()} | {
+    "regions": REGIONS
+}
 """Every knob of every policy, in the order in which they are shown: that of :data:`POLICIES`."""
+
+
+def policies_told() -> dict[str, str]:
+    """What each policy is that can be named without a file, in a few words."""
+    told = {name: kind.what for name, kind in POLICIES.items()}
+    return told | {name: kind_of_hooks(name).what for name in SHIPPED}
 
 
 def parse_policies(policies: str | Policy | Iterable[str | Policy]) -> list[Policy]:
@@ -166,17 +181,22 @@ def parse_policy(spec: str) -> Policy:
     for part in parts:
         knob, equals, text = part.partition("=")
         if knob not in takes:
-            raise KevacuateError(f"Policy {name} has no knob {knob!r}: it takes {', '.join(takes)}.")
+            raise KevacuateError(f"Policy {name} has no knob {_shown(knob)!r}: it takes {', '.join(takes)}.")
         if knob in knobs:
-            raise KevacuateError(f"Policy {spec!r} gives the knob {knob} twice: keep one.")
+            raise KevacuateError(f"Policy {_shown(spec)!r} gives the knob {knob} twice: keep one.")
         try:
             knobs[knob] = takes[knob].convert(text)
         except (KeyError, ValueError):
             shown = text if equals else "nothing"
             raise KevacuateError(
-                f"Knob {knob} of policy {name} cannot be {shown!r}: it takes {takes[knob].values}."
+                f"Knob {knob} of policy {name} cannot be {_shown(shown)!r}: it takes {takes[knob].values}."
             ) from None
     return Policy(spec.strip(), name, knobs, own)
+
+
+def _shown(text: str) -> str:
+    """What was given, as a sentence repeats it."""
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _knob(declared: Declared) -> Knob:
@@ -184,7 +204,7 @@ def _knob(declared: Declared) -> Knob:
 
     def convert(text: str) -> int:
         digits = text.removeprefix("-")
-        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > MOST_DIGITS:
             raise ValueError
         value = int(text)
         if not declared.least <= value <= declared.most:
@@ -208,18 +228,24 @@ def kind_of_hooks(name: str) -> PolicyKind:
         file = load_file(path, cls)
     elif name.endswith(".py"):
         raise KevacuateError(f"The policy {name} names a file alone: write {name}:CLASS.")
+    elif name in SHIPPED:
+        file = load_shipped(name)
     elif entry := installed().get(name):
         file = load_entry_point(entry)
     else:
-        known = ", ".join([*POLICIES, *installed()])
+        known = ", ".join([*POLICIES, *SHIPPED, *installed()])
         raise KevacuateError(
-            f"There is no policy {name!r}: the known ones are {known}; a file is written FILE.py:CLASS."
+            f"There is no policy {_shown(name)!r}: the known ones are {known}; a file is written FILE.py:CLASS."
         )
     own = {one.name: _knob(one) for one in file.policy.declared.values() if one.sort == "knob"}
     if taken := sorted(set(own) & set(KNOBS)):
         raise KevacuateError(
-            f"{file.path}: {file.name} declares the knob {taken[0]}, which every policy has: choose another name."
+            f"{file.path}: {file.name} declares the knob {taken[0]}, which a built-in policy has: choose another name."
         )
     what = (file.policy.__doc__ or "hooks of a file").strip().split("\n")[0]
     variants = declared_variants(getattr(file.policy, "ablation", ()), f"{file.path}: {file.name}")
-    return PolicyKind(name, what, {**own, **KNOBS}, ablation=variants, hooks=file)
+    knobs = {**own, **KNOBS}
+    if name not in SHIPPED:
+        return PolicyKind(name, what, knobs, ablation=variants, hooks=file)
+    knobs["regions"] = KEPT_REGIONS
+    return PolicyKind(name, what, knobs, ablation=variants, hooks=file, regions=RegionConfig(REGION_AUTO))

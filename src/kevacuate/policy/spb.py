@@ -12,7 +12,7 @@ from kevacuate.measure.regions import region_changes
 from kevacuate.measure.results import Run
 from kevacuate.measure.rows import LOWER, NEITHER, Row
 from kevacuate.measure.table import REGIONS
-from kevacuate.policy.knobs import COMMON, MOST, Knob, choice, count
+from kevacuate.policy.knobs import COMMON, MOST, NEEDED_REGIONS, Knob, choice, count
 from kevacuate.policy.settings import SETTINGS
 
 
@@ -94,7 +94,7 @@ PASSES: dict[str, Knob] = {
 
 def knobs(own: dict[str, Knob]) -> dict[str, Knob]:
     """A policy's own knobs with those of every policy."""
-    return {**own, **COMMON, **SETTINGS}
+    return {**own, **COMMON, "regions": NEEDED_REGIONS, **SETTINGS}
 
 
 PASSES_SECTION = f"{REGIONS}: passes"

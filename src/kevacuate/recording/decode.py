@@ -43,13 +43,23 @@ PADDING, TIME_EXTEND, TIME_STAMP = 29, 30, 31
 
 OK, BAD_COMMIT, BAD_LENGTH, SHORT_PAYLOAD, TIME_BACK, BAD_TIME, BAD_SIZE = 0, 1, 2, 3, 4, 5, 6
 
-S_ROWS, S_PAGES, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST, S_EMPTY = 0, 1, 2, 3, 4, 5, 6, 7, 8
+S_ROWS, S_SUB_BUFFERS, S_ERROR, S_OFFSET, S_MISSED, S_GAPS, S_SKIPPED, S_LAST, S_EMPTY = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+)
 STATUS_WORDS = 9
 """Rows written; sub-buffers done; error code; its byte offset in the block; events missed where the kernel
 stored the count; sub-buffers before which an unknown number was missed; events of unknown id; last time; whether the
 last sub-buffer was zeros. Behind these words stands how many there were of each event that is only counted."""
 
-SMALLEST_PAGE_WORDS = 1024
+SMALLEST_BUFFER_WORDS = 1024
 """32-bit words of the smallest sub-buffer there is, 4096 bytes."""
 
 MAX_TIME = (1 << 62) - 1
@@ -92,7 +102,7 @@ class DecodeOut(NamedTuple):
     status: npt.NDArray[np.int64]
 
 
-class Pages(NamedTuple):
+class SubBuffers(NamedTuple):
     """A block of sub-buffers as 32-bit words, at least one word longer than the data."""
 
     words: npt.NDArray[np.int32]
@@ -206,28 +216,28 @@ def _store(o: DecodeOut, n: int, t: FieldTable, r: int, words: Words, at: int, t
 
 
 @part
-def _goes_on(words: Words, begin: int, end: int, page_words: int) -> bool:
+def _goes_on(words: Words, begin: int, end: int, buffer_words: int) -> bool:
     """Whether another sub-buffer begins behind this one's data, but within it: a later time, a length that fits."""
-    at = begin + SMALLEST_PAGE_WORDS
-    while at + 4 <= begin + page_words:
+    at = begin + SMALLEST_BUFFER_WORDS
+    while at + 4 <= begin + buffer_words:
         later = _u64(words, at) - _u64(words, begin)
         commit = _u64(words, at + 2)
         length = commit & 0x7FFFFFF
-        fits = commit >> 32 == 0 and length & 3 == 0 and 0 < length <= 4 * (SMALLEST_PAGE_WORDS - 4)
+        fits = commit >> 32 == 0 and length & 3 == 0 and 0 < length <= 4 * (SMALLEST_BUFFER_WORDS - 4)
         if at >= end + 2 and fits and 0 <= later <= MAX_PAUSE:
             return True
-        at += SMALLEST_PAGE_WORDS
+        at += SMALLEST_BUFFER_WORDS
     return False
 
 
 @part
-def _check_page(words: Words, begin: int, page_words: int, last: int, status: Words) -> int:
+def _check_sub_buffer(words: Words, begin: int, buffer_words: int, last: int, status: Words) -> int:
     """Error code of the sub-buffer's header; what was missed before it is counted in status."""
     ts = _u64(words, begin)
     commit = _u64(words, begin + 2)
     length = commit & 0x7FFFFFF
     end = begin + 4 + ((length + 3) >> 2)
-    if length & 3 != 0 or end > begin + page_words:
+    if length & 3 != 0 or end > begin + buffer_words:
         return BAD_COMMIT
     if ts == 0 and commit == 0:
         status[S_EMPTY] = 1  # room that a writer left behind the last sub-buffer
@@ -236,13 +246,13 @@ def _check_page(words: Words, begin: int, page_words: int, last: int, status: Wo
         return TIME_BACK
     if ts > MAX_TIME:
         return BAD_TIME
-    if page_words > SMALLEST_PAGE_WORDS and _goes_on(words, begin, end, page_words):
+    if buffer_words > SMALLEST_BUFFER_WORDS and _goes_on(words, begin, end, buffer_words):
         return BAD_SIZE
     if status[S_EMPTY] != 0:
         status[S_EMPTY] = 0
         status[S_GAPS] += 1
     if commit & 0x80000000:
-        if commit & 0x40000000 and end + 2 <= begin + page_words and _u64(words, end) > 0:
+        if commit & 0x40000000 and end + 2 <= begin + buffer_words and _u64(words, end) > 0:
             status[S_MISSED] += _u64(words, end) & _MAX_GAP
         else:
             status[S_GAPS] += 1
@@ -254,35 +264,35 @@ def _long_event(words: Words, w: int, end: int, ts: int) -> tuple[int, int, int,
     """An event of two header words at word w: (next word, time, payload bytes or -1 for none, error code)."""
     if w + 2 > end:
         return w, ts, -1, BAD_LENGTH
-    kind = words[w] & 31
+    type_len = words[w] & 31
     delta = _u32(words, w) >> 5
     extra = _u32(words, w + 1)
-    if kind == TIME_EXTEND:
+    if type_len == TIME_EXTEND:
         ts += delta + (extra << 27)
         return w + 2, ts, -1, OK if ts <= MAX_TIME else BAD_TIME
-    if kind == TIME_STAMP:
+    if type_len == TIME_STAMP:
         stamp = (ts & ~_MAX_GAP) | (delta + (extra << 27))
         return w + 2, max(stamp, ts), -1, OK if stamp >= ts - TIME_SLACK else TIME_BACK
     after = w + 1 + ((extra + 3) >> 2)
     error = OK if extra >= 4 and after <= end else BAD_LENGTH
-    return after, ts + delta, -1 if kind == PADDING else extra - 4, error
+    return after, ts + delta, -1 if type_len == PADDING else extra - 4, error
 
 
 @part(inline=True)
-def _page(
-    words: Words, begin: int, page_words: int, t: FieldTable, o: DecodeOut, n: int, last: int, status: Words
+def _sub_buffer(
+    words: Words, begin: int, buffer_words: int, t: FieldTable, o: DecodeOut, n: int, last: int, status: Words
 ) -> int:
     """Decode the sub-buffer at word begin from row n on; the new n, or -1 with the error in status."""
-    error = _check_page(words, begin, page_words, last, status)
+    error = _check_sub_buffer(words, begin, buffer_words, last, status)
     ts = max(_u64(words, begin), last)
     w = begin + 4
     end = w + ((words[begin + 2] & 0x7FFFFFF) >> 2)
     seen = last
     while error == OK and w < end:
-        kind = words[w] & 31
-        if kind == PADDING and _u32(words, w) == PADDING:
+        type_len = words[w] & 31
+        if type_len == PADDING and _u32(words, w) == PADDING:
             break
-        if kind == 0 or kind >= PADDING:
+        if type_len == 0 or type_len >= PADDING:
             at = w + 2
             w, ts, payload, error = _long_event(words, w, end, ts)
             if payload < 0 or error != OK:
@@ -290,8 +300,8 @@ def _page(
         else:
             at = w + 1
             ts += _u32(words, w) >> 5
-            payload = kind * 4
-            w = at + kind
+            payload = type_len * 4
+            w = at + type_len
             if w > end:
                 error = BAD_LENGTH
                 break
@@ -318,12 +328,12 @@ def _page(
 
 @kernel(plain_work=1 << 22)
 def decode_block(
-    pages: Pages,
+    pages: SubBuffers,
     table: FieldTable,
     out: DecodeOut,
     first_page: int,
     n_pages: int,
-    page_words: int,
+    buffer_words: int,
     first_row: int,
     capacity: int,
 ) -> None:
@@ -331,14 +341,14 @@ def decode_block(
 
     Parameters
     ----------
-    pages : Pages
+    pages : SubBuffers
         The block.
     table : FieldTable
         Where the fields lie.
     out : DecodeOut
         Filled from row *first_row*; ``status`` carries S_LAST and S_EMPTY in and everything out.
-    first_page, n_pages, page_words : int
-        The sub-buffers to decode are first_page to n_pages - 1, each of page_words 32-bit words.
+    first_page, n_pages, buffer_words : int
+        The sub-buffers to decode are first_page to n_pages - 1, each of buffer_words 32-bit words.
     first_row, capacity : int
         Rows in use and rows there are; a sub-buffer is begun only if it surely fits.
 
@@ -349,12 +359,12 @@ def decode_block(
     status = o.status
     n = first_row
     page = first_page
-    most = (page_words - 4) // 2
+    most = (buffer_words - 4) // 2
     while page < n_pages and n + most <= capacity:
-        done = _page(p.words, page * page_words, page_words, t, o, n, status[S_LAST], status)
+        done = _sub_buffer(p.words, page * buffer_words, buffer_words, t, o, n, status[S_LAST], status)
         if done < 0:
             break
         n = done
         page += 1
     status[S_ROWS] = n
-    status[S_PAGES] = page
+    status[S_SUB_BUFFERS] = page

@@ -28,7 +28,7 @@ ByteOrder = Literal["little", "big"]
 _DATA = re.compile(r"field: char data;\s*offset:(\d{1,9});\s*size:(\d{1,9});")
 _COMMIT = re.compile(r"commit;\s*offset:8;\s*size:([48]);")
 _HEAD_BYTES = {"4": 12, "8": 16}
-SMALLEST = 4 * dc.SMALLEST_PAGE_WORDS
+SMALLEST = 4 * dc.SMALLEST_BUFFER_WORDS
 """Bytes of the smallest sub-buffer there is."""
 
 GROWTH = 8

@@ -184,7 +184,7 @@ def unread_by_name(
     return named | ({NO_FORMAT: rest} if rest else {})
 
 
-class PageDecoder:
+class SubBufferDecoder:
     """Decodes one CPU's sub-buffers, block by block as they come: fill :attr:`buffer`, then :meth:`decode`.
 
     Parameters
@@ -249,18 +249,18 @@ class PageDecoder:
             out.status[dc.S_LAST], out.status[dc.S_EMPTY] = self.last, self._empty
             run(
                 dc.decode_block, work,
-                dc.Pages(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity,
+                dc.SubBuffers(self._block), self.decoding.table, out, page, pages, words, self._rows, self.capacity,
             )  # fmt: skip
             work = 0
             self._count(out.status, offset)
-            self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_PAGES])
+            self._rows, page = int(out.status[dc.S_ROWS]), int(out.status[dc.S_SUB_BUFFERS])
             self.last, self._empty = int(out.status[dc.S_LAST]), int(out.status[dc.S_EMPTY])
             if page < pages:
                 yield from self.rest()
 
     def warm_up(self) -> None:
         """Have the decoder compiled or loaded: a sub-buffer of zeros is decoded, and nothing of it is counted."""
-        nothing = dc.Pages(np.zeros_like(self._block))
+        nothing = dc.SubBuffers(np.zeros_like(self._block))
         dc.decode_block(nothing, self.decoding.table, self._out, 0, 1, self.page_bytes // 4, 0, self.capacity)
 
     def rest(self) -> Iterator[EventChunk]:
@@ -320,7 +320,7 @@ class RawReader:
     cpu : int
         Its number.
     table, page_bytes
-        As of :class:`PageDecoder`.
+        As of :class:`SubBufferDecoder`.
     opener : callable, optional
         Opens the data where they are only a part of the file.
     block_bytes : int
@@ -355,7 +355,7 @@ class RawReader:
             If the file is truncated or corrupted; the sentence names the file and the offset.
 
         """
-        decoder = PageDecoder(
+        decoder = SubBufferDecoder(
             self.path, self.cpu, self.table, self.page_bytes, chunk_rows, block_bytes=self._block_bytes
         )
         offset = 0
@@ -370,7 +370,7 @@ class RawReader:
         yield from decoder.rest()
         self._count(decoder)
 
-    def _count(self, decoder: PageDecoder) -> None:
+    def _count(self, decoder: SubBufferDecoder) -> None:
         self.missed, self.gaps, self.unknown = decoder.missed, decoder.gaps, decoder.unknown
         self.unreadable, self.passed_over = decoder.unreadable, decoder.passed_over
 

@@ -92,6 +92,18 @@ class PcpPages(NamedTuple):
     pfn: npt.NDArray[np.int64]
 
 
+class LruFolios(NamedTuple):
+    """The folios on LRU lists, each list's together and its head first, and those in the CPUs' folio batches, in their order."""
+
+    owner: npt.NDArray[np.int16]
+    """The node of a list, the CPU of a batch."""
+    lru: npt.NDArray[np.int8]
+    """``enum lru_list``: 0 to 3 (inactive and active, anonymous and of files), 4 unevictable; 5 lru_add, 6 lru_activate."""
+    pfn: npt.NDArray[np.int64]
+    attr: npt.NDArray[np.int32]
+    """The model's attributes that no page flag shows (docs/model.md)."""
+
+
 UNCLEAR = np.uint64(1 << 63)
 """In ``page_flags``, beside no other bit: in use by the kernel, or on a per-CPU list; no flag and no event tells.
 
@@ -160,6 +172,11 @@ class AllocatorState:
     due: dict[str, int] = field(default_factory=dict)
     """Of a state that is a model's: when the background works next, ns behind it: ``vmstatN`` of CPU N, ``kcompactdN`` of node N.
     Empty of a kernel's: then replays begin as after boot. Where it is not, ``page_flags`` say who is pinned or busy."""
+
+    lru: LruFolios | None = None
+    """Of a state that a closed loop came to: the LRU lists. None: their order is not known, and replays state one."""
+    reclaim: dict[str, int] = field(default_factory=dict)
+    """Likewise: what reclaim knows, ``nonresident_age0`` of node 0 and so on; ``flushes`` and ``flush_due`` of the flusher."""
 
     def __repr__(self) -> str:
         """Which it is, when, and how large."""

@@ -23,6 +23,7 @@ from kevacuate.recording.state import (
     Blocks,
     FreePages,
     Guesses,
+    LruFolios,
     PcpFields,
     PcpPages,
     ZoneState,
@@ -35,6 +36,7 @@ MOST_NUMBER = (1 << 63) - 1
 TABLES: dict[str, type] = {"free": FreePages, "blocks": Blocks, "pcp": PcpFields, "pcp_pages": PcpPages}
 """The fields of :class:`AllocatorState` that are tables: a file each."""
 PAGE_FILES = ("page_flags", "page_count")
+LRU_FILE = "lru.parquet"
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class _Body:
     guesses: Guesses | None = None
     skip_known: bool | None = None
     due: dict[str, int] = field(default_factory=dict)
+    reclaim: dict[str, int] = field(default_factory=dict)
 
 
 _SCALARS = ("tag", "ts", "ts_begin", "cpu", "ordinal", "interleaved", "label")
@@ -72,8 +75,7 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
     if state.guesses is not None:
         body["guesses"] = asdict(state.guesses)
     body["skip_known"] = state.skip_known
-    if state.due:
-        body["due"] = state.due
+    body |= {name: getattr(state, name) for name in ("due", "reclaim") if getattr(state, name)}
     parquet.write_json(directory / "state.json", body)
     for name in TABLES:
         parquet.write_table(directory / f"{name}.parquet", getattr(state, name)._asdict())
@@ -83,6 +85,9 @@ def write_state(directory: Path, state: AllocatorState) -> list[str]:
         if words is not None:
             parquet.write_table(directory / f"{name}.parquet", {"word": words})
             names.append(f"{name}.parquet")
+    if state.lru is not None:
+        parquet.write_table(directory / LRU_FILE, state.lru._asdict())
+        names.append(LRU_FILE)
     return names
 
 
@@ -112,6 +117,8 @@ def read_state(directory: Path, hugepage_order: int) -> AllocatorState:
         for name in PAGE_FILES
         if (directory / f"{name}.parquet").exists()
     }
+    if (directory / LRU_FILE).exists():
+        words["lru"] = _read(directory, "lru", LruFolios)
     known = about.skip_known
     if known is None:  # written before it was stored
         known = not any("skip bits" in line for line in about.approximate)
@@ -141,6 +148,7 @@ def _refuse_outside(directory: Path, state: AllocatorState, hugepage_order: int)
         or outside(pcp.pfn, 0, last)
         or outside(free.pfn + (1 << free.order.astype(np.int64)), 0, last)
         or outside(pcp.pfn + (1 << orders), 0, last)
+        or (state.lru is not None and outside(state.lru.pfn, 0, last - 1))
     ):
         raise KevacuateError(
             f"{directory} holds zones, pages or pageblocks that cannot be: the recording is corrupted, record again."

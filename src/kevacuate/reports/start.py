@@ -8,6 +8,8 @@ from typing import Any
 
 from kevacuate.percent import percent
 
+LRU_ORDER = {"left": "kept", "stated": "not known: the lower the address, the older"}
+
 
 def start_sentence(where: Path, about: dict[str, Any]) -> str:
     """What the start state at *where* is like, of what ``kevacuate start --json`` prints."""
@@ -18,4 +20,5 @@ def start_sentence(where: Path, about: dict[str, Any]) -> str:
         f"is free, of that {percent(about['free_huge'], 1)} in huge pages. "
         f"Of {blocks:,} pageblocks {percent(fixed, 1)} are unmovable or reclaimable"
     )
-    return f"{said}, {percent(about['mixed'], 1)} are mixed." if about["mixed"] is not None else f"{said}."
+    mixed = "" if about["mixed"] is None else f", {percent(about['mixed'], 1)} are mixed"
+    return f"{said}{mixed}. The order of its LRU lists is {LRU_ORDER[about['lru_order']]}."

@@ -29,6 +29,7 @@ from kevacuate.mm.region_count import load_regions
 from kevacuate.policy import Policy
 from kevacuate.policy.install import with_hooks
 from kevacuate.recording import AllocatorState, Machine, StartObjects
+from kevacuate.runs.lru_state import hidden_attr, load_reclaim, oldest_first
 from kevacuate.runs.memory import smaller
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.startcheck import refuse_impossible
@@ -302,7 +303,9 @@ def initial_state(
     _load_pcp(state, recorded, zone_of)
     load_compaction(state, recorded, zone_of)
     pfn, order = start.pfn.astype(np.int64), start.order.astype(np.int64)
-    load_state.load_allocated(state, pfn, order, start_attr(state, recorded, start), 0)
+    attr, ages = start_attr(state, recorded, start), oldest_first(recorded, start)
+    load_state.load_allocated(state, pfn, order, attr, 0, ages)
+    load_reclaim(state, recorded, start)
     load_state.load_in_use(state, *_pages_of_nobody(state, recorded, settings.get("memory", 1)))
     load_regions(state)
     setup_marks(state, config, machine, whole, settings)
@@ -315,10 +318,13 @@ def initial_state(
 def start_attr(state: State, recorded: AllocatorState, start: StartObjects) -> np.ndarray:
     """The attributes of the start's objects; in closed loop with what their page flags say of their place on the LRU lists.
 
-    The order on each list is not known of most recordings: the lower the pfn, the older a folio is taken to be.
+    The order on each list is known of a start state that a closed loop came to (:mod:`kevacuate.runs.lru_state`). Of others it is
+    not: the lower the pfn, the older a folio is taken to be.
     """
     attr = start.attr.astype(np.int64)
     flags = recorded.page_flags
+    if not state.view.cfg.open_loop:
+        attr |= hidden_attr(recorded, start)
     if state.view.cfg.open_loop or flags is None:
         return attr
     own = flags[start.pfn]

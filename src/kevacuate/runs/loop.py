@@ -253,19 +253,30 @@ def replay_row(s: View, d: DemandChunk, i: int) -> int:
 
 
 @part(inline=True)
-def row_time(s: View, t: int) -> int:
-    """When a row recorded at *t* ns happens: later, where kswapd had the CPU.
+def still_late(s: View, t: int) -> int:
+    """By how many ns a row recorded at *t* ns is late, as far as is known: kswapd had the CPU.
 
     A task that is late waits less: what lies between two rows beyond a slice is taken to be waiting, or the recorded kswapd's.
+    That makes up for what kswapd took before the row before, and between the two. So it does not matter when one looks.
     """
-    if s.cfg.kswapd_slice_ns == 0:
-        return t
-    if s.stat.late > 0:
-        waited = t - s.stat.row_t - s.cfg.kswapd_slice_ns
-        if waited > 0:
-            s.stat.late -= min(waited, s.stat.late)
-    s.stat.row_t = t
-    return t + s.stat.late
+    late = s.stat.late + 0
+    if late > 0:
+        late -= min(max(t - s.stat.row_t - s.cfg.kswapd_slice_ns, 0), late)
+    return late
+
+
+@part(inline=True)
+def row_time(s: View, t: int) -> int:
+    """When a row recorded at *t* ns happens: later, where kswapd had the CPU."""
+    return t if s.cfg.kswapd_slice_ns == 0 else t + still_late(s, t)
+
+
+@part(inline=True)
+def row_begins(s: View, t: int) -> None:
+    """A row recorded at *t* ns happens now: its task has caught up with what it could."""
+    if s.cfg.kswapd_slice_ns:
+        s.stat.late = still_late(s, t)
+        s.stat.row_t = t
 
 
 @kernel
@@ -294,7 +305,8 @@ def replay_rows(
             advance(s, t)
             if s.stat.spare_base_page < 0:
                 return i, STOP_IDS
-            t = d.t[i] + s.stat.late
+            t = row_time(s, d.t[i])
+        row_begins(s, d.t[i])
         s.stat.now = max(t, s.stat.now)
         if ahead > 0 and i + 2 * ahead < end:
             look_ahead(s, d, i, ahead)

@@ -15,6 +15,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import MachineConfig
 from kevacuate.recording import AllocatorState, StartObjects
 from kevacuate.recording.statefiles import outside
+from kevacuate.runs.lru_state import wrong_lists, wrong_reclaim
 
 MOST_DUE_NS = 1 << 42
 """Background work comes again within so many ns of a state, more than an hour."""
@@ -66,6 +67,9 @@ def _problems(
     yield _misplaced(config, state.pcp_pages.pfn, order), "per-CPU pages outside their zone or not aligned"
     due = np.array([*state.due.values(), 0])
     yield outside(due, 0, MOST_DUE_NS), "background work that is overdue or hours away"
+    yield wrong_reclaim(state.reclaim), "figures of reclaim that cannot be"
+    nodes = 1 + max(zone.node for zone in config.zones)
+    yield state.lru is not None and wrong_lists(state.lru, cpus, nodes), "LRU lists that cannot be"
     yield outside(start.order, 0, most), "objects of an order that the machine does not have"
     yield _misplaced(config, start.pfn, start.order), "objects outside their zone or not aligned"
 

@@ -2,8 +2,8 @@
 """The model's state as a recorded kernel's is described: what a replay can begin from.
 
 Kept are free lists and per-CPU lists in order, pageblocks with their skip bits, marks, compaction's cached positions, and of
-every page what /proc/kpageflags would show, with who is pinned or busy; and when the vmstat workers and kcompactd work next. Not
-kept: the order of LRU lists, what is swapped out, what kswapd is at, and what waits to be evacuated.
+every page what /proc/kpageflags would show, with who is pinned or busy; when the vmstat workers and kcompactd work next; and of
+a closed loop the LRU lists (:mod:`kevacuate.runs.lru_state`). Not kept: what is swapped out, and what waits to be evacuated.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from kevacuate.mm.read_state import (
 )
 from kevacuate.recording import AllocatorState
 from kevacuate.recording.state import BUSY, PINNED, Blocks, FreePages, PcpFields, PcpPages, ZoneState
+from kevacuate.runs.lru_state import kswapd_runs, lru_of, reclaim_from
 from kevacuate.runs.replay import Replay
 
 Words = npt.NDArray[np.uint64]
 
 REST_STEP_NS, REST_STEPS = 1_000_000, 10_000
-"""A state is taken when no page is isolated: looked for in such steps of virtual time, so often at most."""
+"""A state is taken when no page is isolated, in a closed loop when no kswapd runs either: so looked for, so often at most."""
 
 
 def _bits(*numbers: int) -> np.uint64:
@@ -154,9 +155,9 @@ def _pcp_fields(replay: Replay, index: npt.NDArray[np.int64], lists: int) -> Pcp
 
 
 def come_to_rest(replay: Replay, t: int) -> int:
-    """Let the background work go on until no page is isolated; the moment from which that is so, ns."""
+    """Let the background work go on until no page is isolated and no kswapd runs; the moment from which that is so, ns."""
     for _ in range(REST_STEPS):
-        if is_at_rest(replay.state):
+        if is_at_rest(replay.state) and not (replay.loop.closed and kswapd_runs(replay.state)):
             return t
         t += REST_STEP_NS
         replay.advance(t)
@@ -204,6 +205,8 @@ def state_of(replay: Replay, before: AllocatorState, t: int = 0) -> AllocatorSta
         page_flags=_page_flags(replay, before, free),
         page_count=None,
         due=due_from(replay, t),
+        lru=lru_of(state),
+        reclaim=reclaim_from(state, t),
     )
 
 

@@ -5,7 +5,8 @@ A unit is an aligned run of pages that no chunk reaches out of. Copies stand one
 evenly spread over the recorded zone. So the shares of a zone stay: of pageblocks by type, mixed ones, free chunks by order, pages
 in use. A free list has the copies' entries in turn: the first of each, then the second of each. Of a per-CPU list's pages the
 first copy's come first. A copy's CPUs follow those of the copy before it, modulo the new machine's. Copies repeat with the
-recorded zone's period: what depends on longer distances is not scaled.
+recorded zone's period: what depends on longer distances is not scaled, nor is the order
+of LRU lists.
 """
 
 from __future__ import annotations
@@ -118,6 +119,8 @@ def tiled(state: AllocatorState, tiles: Sequence[Tile], cpus: int, new_cpus: int
     return replace(
         state,
         ordinal=-1,
+        lru=None,
+        reclaim={},
         zones=tuple(_zone(known[tile.source], tile, free, blocks, absent) for tile in tiles),
         free=free,
         blocks=blocks,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Replays of several policies, seed after seed, until the rows that decide are decided or a stated time is spent."""
+"""Replays of several policies, seed after seed, until the rows that decide are decided, cannot be, or a stated time is spent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from kevacuate.measure import Run
 from kevacuate.measure.deciding import deciding_values
-from kevacuate.measure.sequential import FIRST_LOOK, SequentialTest, looks
+from kevacuate.measure.sequential import FIRST_LOOK, HOPELESS, Sequential, SequentialTest, Values, looks
 
 Job = tuple[int, int]
 """(Which seed from the first on, which policy), both counted from 0."""
@@ -31,9 +31,14 @@ class Budget:
             self._begun = time.monotonic()
 
     @property
+    def left(self) -> float:
+        """Seconds that are left, below 0 once too many were spent."""
+        return self._seconds - (0.0 if self._begun is None else time.monotonic() - self._begun)
+
+    @property
     def spent(self) -> bool:
         """Whether nothing is left."""
-        return self._begun is not None and time.monotonic() - self._begun >= self._seconds
+        return self._begun is not None and self.left <= 0
 
 
 def replay_until_decided(
@@ -42,7 +47,9 @@ def replay_until_decided(
     """The runs of each policy, as many of one as of the other.
 
     All workers are kept busy: while a look is taken, the next seeds are being replayed already, and what was replayed beyond the
-    look that decides is left out. So the number of replays is a function of their figures, unless the time was spent.
+    look that decides is left out. It ends at the look, too, after which no row that is open is likely to be decided by as many
+    replays as the time still allows: the user need not wait for what will not come. So the number of replays is a function of
+    their figures and of the time alone, and the errors are kept for whatever reason one stops.
 
     Parameters
     ----------
@@ -61,6 +68,7 @@ def replay_until_decided(
     done: dict[Job, Run] = {}
     due, test = looks(), SequentialTest()
     look = next(due)[0]
+    begun = time.monotonic()
     try:
         while True:
             while len(pending) < workers and (job := next(jobs, None)) is not None:
@@ -71,11 +79,19 @@ def replay_until_decided(
                 done[pending.pop(future)] = future.result()
             while _whole(done, policies) >= look:
                 values = deciding_values(_groups(done, policies, look))
-                if test.decide(values, look).decided:
+                told, pace = test.decide(values, look), len(done) / policies / (time.monotonic() - begun)
+                if told.decided or not _worth_going_on(test, values, told, look + int(pace * budget.left)):
                     return _groups(done, policies, look)
                 look = next(due)[0]
     finally:  # what is under way beyond the last look ends at its next chunk: the caller has been told to stop it
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _worth_going_on(test: SequentialTest, values: Values, told: Sequential, until: int) -> bool:
+    """Whether some row is likely enough to be decided with *until* replays of each policy."""
+    if told.replays == FIRST_LOOK:  # nothing is tested there
+        return True
+    return any(chance >= HOPELESS for chance in test.outlook(values, told, until).values())
 
 
 def _jobs(policies: int, budget: Budget) -> Iterator[Job]:

@@ -145,10 +145,10 @@ def _varied(
     start, kinds, quality = demand.start_objects, demand.kinds, demand.quality
     if how.page_kinds:
         kinds = replace(kinds, seed=kinds.seed + seed)
-        shown = np.uint8(pagekinds.A_SHOWN)
-        start = start._replace(attr=pagekinds.draw_start(start.attr & shown, kinds))
-        rows = rows._replace(attr=rows.attr & shown)
-        pagekinds.draw_again(rows.op, rows.gfp, rows.mt, rows.attr, 0, kinds.shares())
+        start = start._replace(attr=pagekinds.draw_start_again(start.attr, kinds, demand.kinds))
+        rows = rows._replace(attr=rows.attr.copy())
+        shares = kinds.shares(), demand.kinds.shares()
+        pagekinds.draw_again(rows.op, rows.gfp, rows.mt, rows.attr, 0, *shares)
     if sorted_out is not None:
         rows, objects = interleaved(sorted_out._replace(rows=rows), seed, how, moments)
         quality = replace(quality, peak_objects=objects)

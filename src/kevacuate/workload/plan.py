@@ -89,7 +89,8 @@ class Plan:
             node = int(text[4:])
             if node not in nodes:
                 raise KevacuateError(
-                    f"{part.TABLE} {part.name!r} is on {text}, and the machine has {machine.nodes} nodes."
+                    f"{part.TABLE} {part.name!r} is on {text}, and the machine has {machine.nodes} "
+                    f"node{'' if machine.nodes == 1 else 's'}."
                 )
             return nodes.index(node), nodes.count(node)
         first, _, last = text.partition("-")
@@ -141,6 +142,22 @@ class Plan:
             raise KevacuateError(
                 f"With {part.TABLE} {part.name!r} the parts have {self.pages * PAGE / 2**30:.2f} GiB at once, and the machine "
                 f"{self.memory * PAGE / 2**30:.2f} GiB: give them at most 98 % of it."
+            )
+
+    def makes(self, part: ds.PartOf, rows: float) -> None:
+        """A part makes so many rows a second in the mean.
+
+        Raises
+        ------
+        KevacuateError
+            Its CPUs cannot make as many: a row takes at least :data:`ROW_NS`.
+        """
+        _, cpus = self.cpus(part)
+        most = cpus * 10**9 // ROW_NS
+        if rows > most:
+            raise KevacuateError(
+                f"{part.TABLE} {part.name!r} makes {rows:,.0f} rows a second, and its CPUs can make {most:,}: describe "
+                "less memory, or longer lives and pauses."
             )
 
     def table(self, values: npt.NDArray[np.int64]) -> int:
@@ -207,6 +224,7 @@ def _pool(
     else:
         target, room = _sizes(weights, lives, pages / (1 << order), bursts, fixed=fixed)
         plan.uses(part, int(room.sum()) << order)
+        plan.makes(part, 2e9 * float((target / lives).sum()))
     fields = plan.add(part, min(cpus, max(int(target.sum()), 1)), behaviour=fd.POOL, **given)
     fields |= {"dies": dies, "nr_classes": len(room)} | _rings(plan, fields, room)
     pad = (0, fd.CLASSES - len(room))
@@ -236,6 +254,11 @@ def _arena(
     room = most + most // 512 + 2 + given.get("kernel", 0)
     kernel = given.get("kernel", 0) * tasks + (limit // 512 + tasks if given.get("tables") else 0)
     plan.uses(part, limit + kernel)
+    gap, rows = (
+        given.get("gap", ROW_NS),
+        2 * (max(pages >> given.get("order", 0), 1) + given.get("kernel", 0)),
+    )
+    plan.makes(part, tasks * rows * 1e9 / (life + pause + rows * gap))
     fields = plan.add(
         part, tasks, behaviour=fd.ARENA, life=max(life, 1), pause=max(pause, 1), limit=limit, **given
     )

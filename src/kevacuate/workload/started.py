@@ -157,7 +157,9 @@ class StartedSource:
         self._recording, self._start, digest = recording, start, start.digest
         body = json.dumps({"demand": recording.digest, "start": digest})
         self.digest = hashlib.sha256(body.encode()).hexdigest()
-        self.machine = machine_of(recording.machine, start.machine, {"file": name, "digest": digest})
+        self.machine = machine_of(
+            recording.machine, start.machine, {"file": name, "digest": digest, "lru_order": start.lru_order}
+        )
         self.quality: dict[str, Any] = {**recording.quality, "start": list(start.made)}
 
     def losses(self) -> tuple[CpuLosses, ...]:

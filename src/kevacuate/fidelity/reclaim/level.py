@@ -20,6 +20,7 @@ from kevacuate.kernel.pageflags import KPF_UNEVICTABLE
 from kevacuate.measure.fidelity import LevelResult, Tally
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, StateOptions, build_state
+from kevacuate.mm.read_state import list_length
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
 from kevacuate.recording.state import BOOT_TAG
 from kevacuate.runs.initial_state import machine_config
@@ -105,17 +106,10 @@ class ReclaimLevel(Level):
             pages = 0
             for order in range(k.NR_ORDERS):
                 for mt in range(k.MIGRATE_TYPES):
-                    pages += 0 if mt == k.MIGRATE_ISOLATE else self._list_length(z, order, mt) << order
+                    pages += 0 if mt == k.MIGRATE_ISOLATE else list_length(self._state, z, order, mt) << order
             zone.nr_free_pages = pages
         for recorded in self._given.start.zones:
             self._state.view.zone[int(zone_of[recorded.index])].watermark_boost = recorded.boost
-
-    def _list_length(self, z: int, order: int, mt: int) -> int:
-        head = self._state.view.cfg.npages + z * k.LISTS_PER_ZONE + order * k.NR_TYPES + mt
-        length, page = 0, int(self._state.link[2 * head])
-        while page != head:
-            length, page = length + 1, int(self._state.link[2 * page])
-        return length
 
     @property
     def state(self) -> State:

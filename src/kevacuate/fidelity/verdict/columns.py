@@ -99,7 +99,7 @@ _VMSTAT = (
 """Counters of /proc/vmstat, as the kernel names them; allocstall is the sum of those by zone."""
 
 EVENTS = {
-    "events_mm_vmscan_kswapd_wake": ("kswapd woken", "kswapd_wakes"),
+    "events_mm_vmscan_kswapd_wake": ("runs of kswapd", "kswapd_runs"),
     "events_mm_vmscan_direct_reclaim_begin": ("direct reclaims begun", "direct_reclaims"),
     "events_mm_compaction_begin": ("compactions of a zone begun", "compactions_begun"),
     "events_mm_compaction_defer_compaction": ("compaction deferred", "compactions_deferred"),
@@ -108,7 +108,10 @@ EVENTS = {
     "slow_op2": ("slow path left without a page", "slow_path_failures"),
     "slow_op3": ("direct compactions", "direct_compactions"),
 }
-"""Events of the whole run, by the column that counts them: what they are called, and the metric of a replay."""
+"""Events of the whole run, by the column that counts them: what they are called, and the metric of a replay.
+
+mm_vmscan_kswapd_wake comes before each balance_pgdat (mm/vmscan.c:7451), be kswapd woken or not. A metric by order is summed.
+"""
 
 LOAD = "load_"
 """Begins a column that counts a counter of /proc/vmstat from the start of the load to its peak."""
@@ -152,7 +155,7 @@ def replay_fallbacks(metrics: Mapping[str, Any]) -> dict[str, int]:
 
 def replay_counts(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The counts of a whole replay, from :func:`kevacuate.measure.run_metrics`; claims refused are the log's to tell."""
-    events = {column: metrics[name] for column, (_, name) in EVENTS.items() if name in metrics}
+    events = {column: int(np.sum(metrics[name])) for column, (_, name) in EVENTS.items() if name in metrics}
     return {
         **replay_fallbacks(metrics),
         "evac_queued": metrics["evacuations_queued"],

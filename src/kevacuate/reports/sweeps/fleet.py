@@ -14,7 +14,7 @@ from kevacuate.percent import percent
 from kevacuate.reports.escape import visible
 from kevacuate.reports.gfp import gfp_words
 from kevacuate.reports.plain import plain_table
-from kevacuate.reports.triage.words import HEADLINES
+from kevacuate.reports.triage.words import HEADLINES, plural
 from kevacuate.sweeps.fleet import Cluster, Fleet, Machine
 from kevacuate.sweeps.sheets import RATES, SHARES
 
@@ -104,7 +104,8 @@ def who_table(fleet: Fleet) -> Table | None:
 def fleet_words(fleet: Fleet) -> list[str]:
     """What a fleet comes to, in sentences."""
     machines, fragmenting = len(fleet.machines), sum(one.fragments for one in fleet.machines)
-    said = [f"{fragmenting:,} of {machines:,} machines fragment."]
+    verb = "fragments" if fragmenting == 1 else "fragment"
+    said = [f"{fragmenting:,} of {plural(machines, 'machine')} {verb}."]
     counts = Counter(one.sheet["verdict"] for one in fleet.machines)
     listed = ", ".join(f"{HEADLINES[name]} {counts[name]:,}" for name in VERDICTS if counts[name])
     said.append(f"By verdict: {listed}.")
