@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--replays", type=int, default=40, help="of each policy of a comparison, at most")
     parser.add_argument(
-        "--only", choices=("compare", "tune"), help="a comparison takes 0.2 s, a tuning 0.01 s"
+        "--only", choices=("compare", "tune"), help="a comparison takes 0.1 s, a tuning 0.01 s"
     )
     parser.add_argument("--recording", action="append", default=[], help="draw from real replays; 'shipped'")
     parser.add_argument("--loop", default="closed", choices=("open", "closed"), help="of the real replays")

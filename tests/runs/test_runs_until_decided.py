@@ -13,12 +13,13 @@ import pytest
 
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
-from kevacuate.measure.deciding import COSTS, DECIDING, decided
+from kevacuate.measure.deciding import COSTS, DECIDING, decided, deciding_values
+from kevacuate.measure.sequential import SequentialTest
 from kevacuate.recording import Recording
 from kevacuate.reports.comparison.rows import row_of
 from kevacuate.runs import compare as module
 from kevacuate.runs.compare import compare
-from kevacuate.runs.until_decided import Budget, replay_until_decided
+from kevacuate.runs.until_decided import Budget, _worth_going_on, replay_until_decided
 
 PAIR = ("mainline,skip-bits=0.5", "evacuate,skip-bits=0.5")
 
@@ -86,6 +87,16 @@ def wild(budget: Budget, most: int) -> int:
 
 def test_it_does_not_wait_for_rows_that_the_time_is_too_short_for() -> None:
     assert wild(Budget(2.0), 1000) in (8, 12)
+
+
+def test_what_is_worth_waiting_for() -> None:
+    groups = [[figures(policy, seed, effect=0, spread=1000) for seed in range(8)] for policy in (0, 1)]
+    test, values = SequentialTest(), deciding_values(groups)
+    told = test.decide(values, 8)
+    assert [_worth_going_on(test, values, told, until) for until in (8, 9, 50, 100_000)] == [False] * 3 + [
+        True
+    ]
+    assert _worth_going_on(test, values, test.decide(values, 5), 5), "nothing is tested there"
 
 
 def test_it_waits_for_rows_that_the_time_suffices_for() -> None:

@@ -25,7 +25,7 @@ from kevacuate.cli.options import (
 from kevacuate.cli.recorded import GroupsCommand, compare_recorded
 from kevacuate.policy import COMPARED
 
-TIME = "15s"
+TIME = "12s"
 """What a comparison may take by default."""
 
 SAMPLES = 20
@@ -77,7 +77,8 @@ def command(
     """Replay RECORDING (default: the one that ships with the package) under several policies, side by side.
 
     Each policy is replayed with one seed after the other, at least five, until the rows that decide are decided or --time is
-    spent. Shown are mean, spread and difference, and whether so many replays can tell it from chance.
+    spent. It ends earlier where --time is too short for every row that is left. Shown are mean, spread and difference, and
+    whether so many replays can tell it from chance.
 
     With --recorded: two or more recordings of real kernels side by side, counted from their events and snapshots without a
     model. Repeats are groups, with -- between them.

@@ -9,6 +9,7 @@ object is. A recording that already holds a demand (a shipped ``.kev``) is read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ import numpy.typing as npt
 
 from kevacuate.demand import pagekinds, reconstruct
 from kevacuate.demand.loops import NOTHING, Span, Spans, open_rows
-from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_OUT
+from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_FILES, G_OUT
 from kevacuate.demand.pagecache import BACK
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.quality import DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.demand.tables import KnownKinds, event_input, larger_cache, new_tables
+from kevacuate.demand.uses import MARKS, NO_USES, Lives, Uses, inferred_uses, lives_of, with_uses
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import run
 from kevacuate.recording import AllocatorState, EventChunk, Recording
@@ -216,34 +218,56 @@ class _Source:
         return sorted(later, key=lambda s: s.ts)
 
 
-def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, DemandQuality]:
-    """First pass: what the snapshots say of the objects alive at each, and what the pass has counted.
+class _FirstPass:
+    """A pass over a recording's events that keeps what the next one needs to know."""
 
-    The first snapshot at which an object is alive counts. Memory: one entry per object so found.
+    def __init__(self, source: _Source, kinds: PageKindModel) -> None:
+        self.work = Reconstruction(source.used, source.start, kinds)
+        self._lives: list[Lives] = []
+
+    def run(self, events: EventChunk) -> None:
+        """Work through the events; of the rows keep which objects begin and end, unless events tell the uses of files."""
+        for rows in self.work.feed(events):
+            self._keep(rows)
+        self._keep(self.work.drain(keep=BACK))
+
+    def end(self) -> tuple[DemandQuality, Uses]:
+        """Settle what waits; what was counted, and the uses of files that the order of reclaim tells."""
+        for rows in self.work.finish():
+            self._keep(rows)
+        uses, quality = NO_USES, self.work.quality
+        if self._lives and quality.reclaimed_without_file:
+            uses = inferred_uses(Lives(*(np.concatenate(c) for c in zip(*self._lives, strict=True))))
+        marks = MARKS * uses.number.size
+        return replace(quality, accesses=quality.accesses + marks, accesses_inferred=marks), uses
+
+    def _keep(self, rows: DemandChunk) -> None:
+        if self.work.tables.g[G_FILES]:
+            self._lives.clear()
+        else:
+            self._lives.append(lives_of(rows))
+
+
+def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, DemandQuality, Uses]:
+    """First pass: what the snapshots say of the objects alive at each, what the pass has counted, and uses of files.
+
+    The first snapshot at which an object is alive counts. Memory: one entry per object so found; where no event names files, 18
+    bytes a row by which an object begins or ends.
     """
-    work = Reconstruction(source.used, source.start, kinds)
+    first = _FirstPass(source, kinds)
     seqs, attrs = np.empty(0, np.int64), np.empty(0, np.uint8)
     waiting = source.later_states()
     for events, ts in source.events():
         at = 0
         while waiting and len(ts) and waiting[0].ts < ts[-1]:
             cut = int(np.searchsorted(ts, waiting[0].ts, "right"))
-            _run(work, events.take(slice(at, cut)))
-            seqs, attrs = _merge_known((seqs, attrs), _alive(work, waiting.pop(0)))
+            first.run(events.take(slice(at, cut)))
+            seqs, attrs = _merge_known((seqs, attrs), _alive(first.work, waiting.pop(0)))
             at = cut
-        _run(work, events.take(slice(at, None)))
+        first.run(events.take(slice(at, None)))
     for state in waiting:
-        seqs, attrs = _merge_known((seqs, attrs), _alive(work, state))
-    for _ in work.finish():
-        pass
-    return (seqs, attrs), work.quality
-
-
-def _run(work: Reconstruction, events: EventChunk) -> None:
-    """Work through the events and forget the rows."""
-    for _ in work.feed(events):
-        pass
-    work.drain(keep=BACK)
+        seqs, attrs = _merge_known((seqs, attrs), _alive(first.work, state))
+    return (seqs, attrs), *first.end()
 
 
 def _alive(work: Reconstruction, state: AllocatorState) -> KnownKinds:
@@ -299,17 +323,22 @@ def build_demand(
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)
-    known, quality = known_kinds(source, kinds) if source.later_states() else (None, None)
+    known, quality, uses = known_kinds(source, kinds) if source.later_states() else (None, None, NO_USES)
 
     def chunks(demand: Demand) -> Iterator[DemandChunk]:
         work = Reconstruction(source.used, source.start, kinds, known)
-        for events, _ in source.events():
-            yield from work.feed(events)
-        yield from work.finish()
-        demand.complete(work.quality)
+        yield from with_uses(_rows(source, work), uses)
+        demand.complete(quality or work.quality)
 
     attr = pagekinds.draw_start(source.start.attr, kinds)
     return Demand(source.start._replace(attr=attr), chunks, kinds, quality)
+
+
+def _rows(source: _Source, work: Reconstruction) -> Iterator[DemandChunk]:
+    """All rows of a reconstruction that begins."""
+    for events, _ in source.events():
+        yield from work.feed(events)
+    yield from work.finish()
 
 
 def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) -> Demand:

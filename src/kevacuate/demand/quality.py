@@ -108,6 +108,8 @@ class DemandQuality:
     """Numbers of shadows used, the size a table needs."""
     attempts: int = 0
     """Of ``failed_allocs``, those that a closed loop tries (op ATTEMPT)."""
+    accesses_inferred: int = 0
+    """Of ``accesses``, those that the order of reclaim tells, where no event names files (:mod:`kevacuate.demand.uses`)."""
 
     @property
     def trusted(self) -> float:

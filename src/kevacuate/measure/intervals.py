@@ -165,16 +165,18 @@ class Difference:
         return self.low <= value <= self.high
 
 
+def _freedom(first: Sample, second: Sample) -> float:
+    """Welch's degrees of freedom of two groups, of which one varies."""
+    parts = [s.error**2 for s in (first, second)]
+    return sum(parts) ** 2 / sum(part**2 / (s.n - 1) for part, s in zip(parts, (first, second), strict=True))
+
+
 def welch(first: Sample, second: Sample) -> Difference:
     """The difference of two groups of at least two values each; without any spread its interval is a point."""
-    value = second.mean - first.mean
-    parts = [s.error**2 for s in (first, second)]
-    error = sqrt(sum(parts))
+    value, error = second.mean - first.mean, sqrt(first.error**2 + second.error**2)
     if not error:
         return Difference(value, 0.0, value, value, 0.0, 0.0)
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (s.n - 1) for part, s in zip(parts, (first, second), strict=True)
-    )
+    freedom = _freedom(first, second)
     reach = t_quantile(1 - LEVEL / 2, freedom)
     return Difference(
         value,
@@ -200,10 +202,11 @@ def change_bounds(first: Sample, second: Sample, level: float) -> tuple[float, f
     level : float
         Of each bound, one-sided.
     """
-    apart = welch(first, second)
-    if not apart.error:
+    if not (first.error or second.error):
         return None
-    squared = t_quantile(1 - level, int(apart.freedom)) ** 2  # rounded down: to the safe side, and kept
+    squared = (
+        t_quantile(1 - level, int(_freedom(first, second))) ** 2
+    )  # rounded down: to the safe side, and kept
     error = squared * first.error**2
     known = first.mean**2 - error
     if known <= 0 or first.mean <= 0:

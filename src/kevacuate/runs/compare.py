@@ -243,8 +243,9 @@ def compare(
         Replays of each policy, with the seeds ``seed``, ``seed`` + 1, ... Default: 5.
     seconds : float, optional
         In place of ``repeats``: go on until the rows that decide are decided (:mod:`kevacuate.measure.sequential`), or so much
-        time is spent that no seed is begun any more; at least 5 replays of each policy are made. Where the model has to be
-        compiled first, that counts. ``repeats`` with the number that was made gives the same, bit for bit.
+        time is spent that no seed is begun any more, or is too short for every row that is left. At least 5 replays of each
+        policy are made. Where the model has to be compiled first, that counts. ``repeats`` with the number that was made gives
+        the same, bit for bit.
     seed : int, optional
         In place of ``options.seed``.
     workers : int, optional

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kevacuate.demand.uses import MARKS
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def reclaim_words(quality: dict[str, Any]) -> str:
     if not quality.get("alloc_events", 0):
         return f"The demand is described: of its frees, {reclaimed:,} give up page cache for want of room."
     known = f"Of its frees, {reclaimed:,} are known to be the recorded kernel's reclaim."
+    inferred = quality.get("accesses_inferred", 0)
     if not quality.get("cached", 0):
-        return f"{known} No event names files: each page-cache allocation counts as a miss."
+        told = f" The order of reclaim tells {inferred // MARKS:,} uses." if inferred else ""
+        return f"{known} No event names files: each page-cache allocation counts as a miss.{told}"
     return (
         f"{known} Events name files: {quality.get('read_again', 0):,} reads of reclaimed folios and "
         f"{quality.get('accesses', 0):,} uses are recognised."
