@@ -178,7 +178,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/swapfile.py", "+ (1 << SWAP_UNIT_SHIFT)", "+ (2 << SWAP_UNIT_SHIFT)", "tests/mm/test_swap.py -k in_use"),
     ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
     ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
-    ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
+    ("mm/read_state.py", "(-left, head)", "(left, head)", "tests/runs/test_runs_started.py -k links_make"),
     (
         "demand/again.py",
         "own[:gone]]), own[gone:]",
