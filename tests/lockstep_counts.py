@@ -14,7 +14,7 @@ from kevacuate.mm.fields import Counters, LogRecord
 
 REQUIRED_OPERATIONS = 670_000
 REQUIRED_EACH = 1_000
-SHARDS = 88
+SHARDS = 91
 TESTS = SHARDS + 1
 """Tests in tests/mm/test_lockstep.py that save counts; a run with all of them is judged."""
 
@@ -93,6 +93,23 @@ REQUIRED_OF_ZRAM = {
     "costs of reclaim decay": 1_000,
 }
 """What is reached on machines that swap to a zram device; that no memory is left to compress to is rarer."""
+
+REQUIRED_OF_GENERATIONS = {
+    "generations: aged": 3_000,
+    "generations: folio promoted by the walk": 200,
+    "generations: folio used often": 50,
+    "generations: folio protected": 5,
+    "generations: promoted folio sorted": 100,
+    "generations: folio of too high a zone moved on": 500,
+    "generations: rejected folio kept out of the oldest": 3_000,
+    "generations: other type scanned": 50,
+    "generations: refault in its tier": 10,
+    "generations: refault, too late": 30,
+    "generations: window moved past what may not be evicted": 3_000,
+    "generations: nothing reclaimed for a boost": 5,
+    "generations: kswapd begins at another priority": 10,
+}
+"""What is reached with the multi-gen LRU; tiers protected for their refaults: tests/mm/test_lru_gen.py."""
 
 REQUIRED_OF_KERNELS = {
     "operations on 6.18": 2_000,
@@ -239,6 +256,19 @@ REQUIRED_OF_LONG_REGIONS = {
     **dict.fromkeys(("refill steered", "pass 2b"), 20),
 }
 """What its run by regions goes on for; what stands last comes seldom."""
+
+REQUIRED_OF_LONG_GENERATIONS = {
+    "operations": 100_000,
+    **dict.fromkeys(REQUIRED_OF_GENERATIONS, 100),
+    "generations: refault on another node": 10,
+    "written folio rotated to the tail": 100,
+    "folio activated, used through a page table": 20,
+    "folio activated, anonymous and used twice": 100,
+    "large folio swapped": 100,
+    "folio split": 100,
+    "kswapd gives up on a hopeless node": 50,
+}
+"""What its run with generations goes on for."""
 
 SUITABILITIES = {
     k.COMPACT_SUCCESS: "suitability: nothing to do",
@@ -409,6 +439,7 @@ def shortfalls(total: Counter[str]) -> list[str]:
             **REQUIRED_OF_OPENINGS,
             **REQUIRED_OF_REGIONS,
             **REQUIRED_OF_ZRAM,
+            **REQUIRED_OF_GENERATIONS,
         }.items()
         if total[what] < least
     ]
@@ -431,6 +462,7 @@ def table(total: Counter[str]) -> list[str]:
             *REQUIRED_OF_OPENINGS,
             *REQUIRED_OF_REGIONS,
             *REQUIRED_OF_ZRAM,
+            *REQUIRED_OF_GENERATIONS,
         )
     ]
     lines += [f"{total[what]:>10,} {what} (seldom: {why})" for what, why in SELDOM.items()]

@@ -4,11 +4,11 @@
     python tests/lockstep_pressure.py [--run NAME] [--most OPERATIONS] [--page PAGE] [--kept FILE]
 
 Not collected by pytest: the run ``pressure`` plays closed loops under pressure, 300,000 operations at least, ``regions`` machines
-with regions, under steering, passes and workers, 200,000 at least; each until all of its results have come often enough, but no
-more than *most* operations, which takes long. Each shard is played once; then, in turn, the one that brings what is furthest away
-soonest. What has been reached can be kept in a file; the next run goes on from there as if it had not stopped. Prints counts, and
-makes its part of a page of them where asked to (docs/results/lockstep.md is one). Exits with 1 if the models differ, or something
-came too seldom.
+with regions, under steering, passes and workers, 200,000 at least, ``generations`` closed loops with the multi-gen LRU; each
+until all of its results have come often enough, but no more than *most* operations, which takes long. Each shard is played
+once; then, in turn, the one that brings what is furthest away soonest. What has been reached can be kept in a file; the next
+run goes on from there as if it had not stopped. Prints counts, and makes its part of a page of them where asked to
+(docs/results/lockstep.md is one). Exits with 1 if the models differ, or something came too seldom.
 """
 
 from __future__ import annotations
@@ -46,8 +46,14 @@ class LongRun(NamedTuple):
 
 def long_runs() -> dict[str, LongRun]:
     """The runs by name, in the order of the page."""
-    from lockstep_counts import REQUIRED_OF_LONG_REGIONS, REQUIRED_OF_LONG_RUN, SELDOM, UNREACHABLE
-    from test_lockstep import PRESSURE_SHARDS, REGION_SHARDS, Shard
+    from lockstep_counts import (
+        REQUIRED_OF_LONG_GENERATIONS,
+        REQUIRED_OF_LONG_REGIONS,
+        REQUIRED_OF_LONG_RUN,
+        SELDOM,
+        UNREACHABLE,
+    )
+    from test_lockstep import GENERATION_SHARDS, PRESSURE_SHARDS, REGION_SHARDS, Shard
 
     plans = (("passes", "mixed"), ("passes", "highatomic"), ("passes, evacuation", "staged"))
     pressed = (
@@ -69,6 +75,13 @@ def long_runs() -> dict[str, LongRun]:
             "Random machines keep regions of several sizes. Most go by them: steering, passes and workers, with knobs drawn.",
             [*REGION_SHARDS, *always],
             REQUIRED_OF_LONG_REGIONS,
+            {},
+        ),
+        "generations": LongRun(
+            "With the multi-gen LRU (`generations`)",
+            "Random machines run short of memory, in closed loop, with `lru_gen=1`. Some have a zram device.",
+            GENERATION_SHARDS,
+            REQUIRED_OF_LONG_GENERATIONS,
             {},
         ),
     }

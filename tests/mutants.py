@@ -200,7 +200,14 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("runs/until_decided.py", "told.decided or not _worth_going_on", "True or not _worth_going_on", WAITED),
     ("cli/compare.py", "if not (series or save)", "if not save", SAMPLED),
     ("cli/compare.py", "SAMPLES = 20", "SAMPLES = 100", SAMPLED),
-    ("runs/loop.py", "        t = row_time(s, d.t[i])\n        while t", "        t = row_time(s, d.t[i])\n        row_begins(s, d.t[i])\n        while t", "tests/runs/test_runs_closed_loop.py -k looking"),
+    (
+        "runs/loop.py",
+        "        t = row_time(s, d.t[i])\n        while t",
+        "        t = row_time(s, d.t[i])\n        row_begins(s, d.t[i])\n        while t",
+        "tests/runs/test_runs_closed_loop.py -k looking",
+    ),
+    ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault",
+     "tests/runs/test_runs_base_pages.py -k time"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

@@ -91,6 +91,14 @@ class Dask:
         with Client(self.address, timeout=180, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=300)
 
+    def await_work(self, sweep: subprocess.Popen[bytes]) -> None:
+        """Wait until a worker is at a run of cells, or the sweep has ended."""
+        from distributed import Client
+
+        with Client(self.address, timeout=60, set_as_default=False) as client:
+            while sweep.poll() is None and not any(client.processing().values()):
+                time.sleep(0.02)
+
     def _begun(self, words: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "dask", *words], cwd=self._place, **QUIET)
 
@@ -136,9 +144,12 @@ def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rn
         hands = ["--scheduler", dask.address]
     sweep = subprocess.Popen([*SWEEP, str(grid), "--store", str(store), *hands], **QUIET)
     try:
-        goal = min(count(store) + rng.randrange(1, 7), CELLS - 10)
-        while sweep.poll() is None and count(store) < goal:
-            time.sleep(0.02)
+        if by_dask:  # which keeps results a run at a time: the moment is one of a run
+            dask.await_work(sweep)
+        else:
+            goal = min(count(store) + rng.randrange(1, 7), CELLS - 10)
+            while sweep.poll() is None and count(store) < goal:
+                time.sleep(0.02)
         time.sleep(rng.random() * 0.2)
         victim = victim_of(target, sweep, dask, rng)
         if sweep.poll() is not None or not victim:
@@ -148,9 +159,10 @@ def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rn
         if target == "worker":  # the sweep goes on by itself; it is ended to let the next kill come
             while sweep.poll() is None and count(store) <= at:
                 time.sleep(0.02)
+        if target in ("worker", "dask worker"):
             sweep.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            sweep.wait(60 if target != "dask worker" else 5)
+            sweep.wait(60)
         return at
     finally:
         sweep.kill()
@@ -278,9 +290,10 @@ def fleet(work: Path) -> dict[str, float]:
         "import json, resource, time; import kevacuate; begun = time.monotonic();"
         f"found = kevacuate.fleet({str(work / 'fleet')!r}, workers=2);"
         "own, made = (resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN));"
+        "peak = next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM'));"  # ru_maxrss is the parent's
         "print(json.dumps({'machines': len(found.machines), 'refused': len(found.refused), 'wall': time.monotonic() - begun,"
         "'own': own.ru_utime + own.ru_stime, 'workers': made.ru_utime + made.ru_stime,"
-        "'clusters': len(found.clusters), 'memory': 1024 * (own.ru_maxrss + 2 * made.ru_maxrss)}))"
+        "'clusters': len(found.clusters), 'memory': 1024 * (peak + 2 * made.ru_maxrss)}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     made: dict[str, float] = json.loads(done.stdout)

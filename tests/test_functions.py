@@ -19,7 +19,7 @@ COMPILED_LOOP = (
     "a compiled loop whose many local variables would go through memory if a part of it were another function"
 )
 LONGER = {
-    "decode._page": COMPILED_LOOP,
+    "decode._sub_buffer": COMPILED_LOOP,
     "loop.drain": COMPILED_LOOP,
     "layout.build_state": ONE_LINE_EACH,
     "machine.__init__": ONE_LINE_EACH,

@@ -86,6 +86,8 @@ def decode_page(value: int) -> str:
 def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tuple[str, object]]:
     """What a closed loop has: LRU lists, batches, shadow entries, events; *states* are the kswapds'."""
     for node, state in enumerate(states):
+        if spec.machine.lru_gen:
+            yield from decode_generations(reader, node)
         for name in ("inactive anon", "active anon", "inactive file", "active file"):
             yield f"node {node} {name} list", reader.pages()
         for index in range(4):
@@ -105,6 +107,18 @@ def decode_reclaim(reader: Reader, spec: Spec, states: list[int]) -> Iterator[tu
         yield name, reader.one()
     if spec.machine.swap_pages:
         yield from decode_swap(reader, spec)
+
+
+def decode_generations(reader: Reader, node: int) -> Iterator[tuple[str, object]]:
+    """A node's generations."""
+    yield f"node {node} max_seq, min_seq", reader.numbers(3)
+    yield f"node {node} pages of generations", reader.numbers(k.NR_GEN_LISTS)
+    for which in range(2 * k.MAX_NR_TIERS):
+        name = f"node {node} type {which // k.MAX_NR_TIERS} tier {which % k.MAX_NR_TIERS}"
+        yield f"{name}: averages, protected, evicted, refaulted", reader.numbers(5)
+    for which in range(k.NR_GEN_LISTS):
+        name = f"generation {which // 8} type {which // 4 % 2} zone index {which % 4}"
+        yield f"node {node} {name} (pfn, generation and uses)", reader.numbers(2 * reader.one())
 
 
 def decode_swap(reader: Reader, spec: Spec) -> Iterator[tuple[str, object]]:

@@ -15,15 +15,17 @@ from kevacuate.mm.constants import (
     KCOMPACTD_RUNNING,
     KSWAPD_RUNNING,
     LRU_LISTS,
+    MAX_NR_TIERS,
     MIGRATE_TYPES,
     NEVER,
+    NR_GEN_LISTS,
     NR_LRU_LISTS,
     NR_ZS_FULLNESS,
     OBJ_DROPPED,
     ZONE_MOVABLE,
 )
 from kevacuate.mm.kcompactd import compacted, kcompactd_next
-from kevacuate.mm.lruvec import lru_head, lru_object, lruvec_del_folio, mod_isolated
+from kevacuate.mm.lruvec import gen_head, gen_word, lru_head, lru_object, lruvec_del_folio, mod_isolated
 from kevacuate.mm.migrate import free_isolated, put_source_back
 from kevacuate.mm.pcp import pcp_at, pcp_list
 from kevacuate.mm.swap import activate_batch
@@ -205,9 +207,38 @@ def put_lru_list(s, head, out, at):
 
 
 @part
+def put_generations(s, node, out, at):
+    """The window, sizes and history of a node's generations, then their lists: folios with their generation and uses."""
+    pgdat = s.node[node]
+    out[at], out[at + 1], out[at + 2] = pgdat.max_seq, pgdat.min_seq[0], pgdat.min_seq[1]
+    at += 3
+    for i in range(NR_GEN_LISTS):
+        out[at + i] = pgdat.gen_pages[i]
+    at += NR_GEN_LISTS
+    for i in range(2 * MAX_NR_TIERS):
+        out[at], out[at + 1] = pgdat.avg_refaulted[i], pgdat.avg_total[i]
+        out[at + 2], out[at + 3], out[at + 4] = pgdat.protected[i], pgdat.evicted[i], pgdat.refaulted[i]
+        at += 5
+    for which in range(NR_GEN_LISTS):
+        head = gen_head(s, node, which)
+        first = at
+        at += 1
+        place = s.lru[2 * head] + 0
+        while place != head and at < out.size - 64:
+            out[at] = s.obj[lru_object(s, place)]
+            out[at + 1] = s.lru[gen_word(s, lru_object(s, place))]
+            at += 2
+            place = s.lru[2 * place] + 0
+        out[first] = (at - first - 1) // 2
+    return at
+
+
+@part
 def put_lruvec(s, node, out, at):
     """A node's LRU lists, what reclaim remembers of it, kswapd's run in progress."""
     pgdat, sc = s.node[node], s.sc[node]
+    if s.cfg.lru_gen:
+        at = put_generations(s, node, out, at)
     for lru in range(LRU_LISTS):
         at = put_lru_list(s, lru_head(node, lru), out, at)
     for i in range(4 * NR_LRU_LISTS):
@@ -267,7 +298,7 @@ def put_reclaim(s, objects, out, at):
         stat.compact_isolated, stat.compact_daemon_migrate_scanned,
         stat.compact_daemon_free_scanned, stat.compact_ns, stat.compact_failed,
         stat.contig_success, stat.contig_fail, stat.contig_ranges, stat.contig_scanned, stat.contig_migrated,
-        stat.contig_reclaimed, stat.contig_ns,
+        stat.contig_reclaimed, stat.contig_ns, stat.lru_gen_aged,
     ):  # fmt: skip
         out[at] = value
         at += 1

@@ -46,6 +46,7 @@ class Theme:
     by_regions: bool = False  # and the policy goes by them
     passes: bool = False  # always, and in passes
     relief: bool = False  # and requests make room in tainted ones
+    lru_gen: bool = False  # the multi-gen LRU, always
     zram: bool = False  # there is a zram device to swap to, most times
     larger: int = 10  # by how much MAX_PAGE_ORDER is above pageblock_order at most
     contig: bool = False  # contiguous allocations ask regions, most times
@@ -220,6 +221,8 @@ THEMES = {
         ),
         replace(PRESSED, name="pressure, zram", npages=(256, 448), zram=True),
         replace(PRESSED, name="pressure, zram, high marks", marks="high", npages=(256, 448), zram=True),
+        replace(PRESSED, name="generations", npages=(384, 1200), nodes=(1, 1, 2), lru_gen=True),
+        replace(PRESSED, name="generations, zram", npages=(384, 700), zram=True, lru_gen=True),
         replace(PRESSED, name="regions, pressure", npages=(256, 448), regions=True),
         replace(BY_REGIONS, name="passes", passes=True),
         replace(
@@ -470,6 +473,7 @@ def specs(draw: Draw, theme: Theme) -> Spec:
         dirty_expire_ns=draw(st.sampled_from((30_000_000_000, 1_000_000_000, 0))),
         flush_ns=draw(st.sampled_from((1_400_000, 20_000, 0))),
         profile=profile,
+        lru_gen=theme.lru_gen,
     )
     if theme.compaction:
         machine = draw_sysctls(draw, machine)

@@ -98,8 +98,8 @@ MACHINE_FIELDS = (
     "npages", "max_page_order", "pageblock_order", "hpage_pmd_order", "zone_dma32", "defrag_mode",
     "watermark_boost_factor", "page_group_by_mobility_disabled", "pcp_high_fraction", "free_high_batch", "open_loop",
     "vmstat_phase_ns", "kswapd_wake_ns", "kswapd_run_ns", "shrink_inactive_ns", "shrink_active_ns",
-    "kswapd_slice_ns", "dirty_expire_ns", "flush_ns", "swap_pages", "swappiness", "anon_used", "zram_bytes", "zram_write_ns",
-    "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
+    "kswapd_slice_ns", "dirty_expire_ns", "flush_ns", "swap_pages", "swappiness", "lru_gen", "anon_used", "zram_bytes",
+    "zram_write_ns", "stat_interval_ns", "compaction", "compaction_proactiveness", "extfrag_threshold",
     "compact_unevictable_allowed",
 )  # fmt: skip
 REGION_FIELDS = (

@@ -60,6 +60,12 @@ PRESSURE_SHARDS = [
     Shard("pressure, zram, high marks", "swap", 8, 600),
 ]
 """Closed loops: requests that reclaim, compact, and run out of memory. tests/lockstep_pressure.py plays them for longer."""
+GENERATION_SHARDS = [
+    Shard("generations", "reclaim", 6, 1000),
+    Shard("generations", "press", 4, 800),
+    Shard("generations, zram", "swap", 6, 800),
+]
+"""Closed loops with the multi-gen LRU. The same script plays them for longer."""
 REGION_SHARDS = [
     Shard("regions", "mixed", 4, 600),
     *(Shard("by regions", "mixed", 8, 500, part) for part in range(2)),
@@ -115,6 +121,7 @@ SHARD_LIST = [
     ),
     Shard("any", "mixed", 3, 700, 0, "6.18"),
     *PRESSURE_SHARDS,
+    *GENERATION_SHARDS,
     *REGION_SHARDS,
 ]
 assert len(SHARD_LIST) == SHARDS

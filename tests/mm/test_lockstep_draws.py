@@ -84,6 +84,7 @@ def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values
         "watermark_boost_factor",
         "swap_pages",
         "swappiness",
+        "lru_gen",
         "anon_used",
         "zram_bytes",
     }
@@ -91,7 +92,7 @@ def test_every_sysctl_that_a_policy_gives_the_model_is_drawn_with_several_values
     drawn: dict[str, set[object]] = defaultdict(set)
 
     @settings(max_examples=100)
-    @given(st.one_of(specs(THEMES[name]) for name in ("any", "compaction", "pressure, zram")))
+    @given(st.one_of(specs(THEMES[name]) for name in ("any", "compaction", "pressure, zram", "generations")))
     def draw(spec: Spec) -> None:
         for name in turned:
             drawn[name].add(getattr(spec.machine, name))

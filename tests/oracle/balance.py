@@ -12,6 +12,7 @@ from .compaction import reset_isolation_suitable
 from .constants import DEF_PRIORITY, GFP_KERNEL, L_KSWAPD, MAX_RECLAIM_RETRIES, TENTH_SECOND, WMARK_HIGH
 from .kcompactd import compact_gap, wakeup_kcompactd
 from .kswapd import kswapd_step_open, pgdat_balanced
+from .lrugen import set_initial_priority
 from .machine import Kswapd, Machine
 from .vmscan import ScanControl, shrink_node
 
@@ -115,6 +116,8 @@ def balance_pgdat(m: Machine, node: int, kswapd: Kswapd) -> Generator[None, None
         sc.nr_scanned = 0
         sc.boost_left = boost_left
         before = sc.nr_reclaimed
+        if m.config.lru_gen:
+            set_initial_priority(m, node, sc)
         sc.nr_to_reclaim = sum(max(zone.wmark_pages(WMARK_HIGH), 32) for zone in zones if zone.managed)
         for cost in shrink_node(m, node, sc):
             kswapd.due = m.now + cost * m.config.time_scale

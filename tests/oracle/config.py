@@ -59,6 +59,7 @@ class Config:
     flush_ns: int = 1_400_000
     swap_pages: int = 0
     swappiness: int = 60
+    lru_gen: bool = False
     anon_used: int = 500
     zram_bytes: int = 1365
     zram_write_ns: int = 2_500

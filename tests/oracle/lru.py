@@ -6,6 +6,7 @@ In open loop there are no lists, only the knowledge that a folio has left its ba
 
 from __future__ import annotations
 
+from . import generations
 from .constants import (
     A_ACTIVATING,
     A_ACTIVE,
@@ -58,6 +59,11 @@ def lruvec_add_folio(m: Machine, page: Page) -> None:
     if m.config.open_loop:
         return
     lruvec = lruvec_of(m, page)
+    if lruvec.gens is not None and is_linked(page):
+        generations.add(m, page)
+        return
+    if lruvec.gens is not None:
+        lruvec.loose[m.zone_of(page.pfn).index, list_of(page)] += page.size
     lruvec.sizes[m.zone_of(page.pfn).index, list_of(page)] += page.size
     if is_linked(page):
         lruvec.lists[list_of(page)].add_head(page.pfn)
@@ -68,6 +74,11 @@ def lruvec_del_folio(m: Machine, page: Page) -> None:
     if m.config.open_loop:
         return
     lruvec = lruvec_of(m, page)
+    if lruvec.gens is not None and is_linked(page):
+        generations.remove(m, page)
+        return
+    if lruvec.gens is not None:
+        lruvec.loose[m.zone_of(page.pfn).index, list_of(page)] -= page.size
     lruvec.sizes[m.zone_of(page.pfn).index, list_of(page)] -= page.size
     if is_linked(page):
         lruvec.lists[list_of(page)].remove(page.pfn)
@@ -75,6 +86,9 @@ def lruvec_del_folio(m: Machine, page: Page) -> None:
 
 def split_on_lru(m: Machine, lower: Page, upper: Page) -> None:
     """A folio on the LRU was halved: the upper half stands right before the lower one."""
+    if not m.config.open_loop and m.config.lru_gen and list_of(upper) != UNEVICTABLE:
+        generations.split(m, lower, upper)
+        return
     if m.config.open_loop or not is_linked(upper):
         return
     pages = lruvec_of(m, upper).lists[list_of(upper)]
@@ -156,6 +170,9 @@ def folio_mark_accessed(m: Machine, page: Page) -> None:
     """Inactive becomes referenced, referenced becomes active, active becomes referenced."""
     if m.config.open_loop or not page.attr & A_LRU:
         return
+    if m.config.lru_gen:
+        generations.use(m, page)
+        return
     if not page.attr & A_REFERENCED:
         page.attr |= A_REFERENCED
     elif page.attr & A_ON_LRU and page.attr & A_MLOCKED:
@@ -188,6 +205,11 @@ def write_out(m: Machine) -> None:
     if m.flush_due > m.now:
         return
     for lruvec in m.lruvecs:
+        if lruvec.gens is not None:
+            from .lrugen import rotate_written  # which needs what is here
+
+            rotate_written(m, lruvec)
+            continue
         waiting: list[Page] = []
         for pfn in lruvec.lists[ACTIVE_FILE]:
             if len(waiting) == lruvec.marked:
@@ -226,6 +248,9 @@ def workingset_eviction(m: Machine, page: Page) -> None:
         return
     lruvec = lruvec_of(m, page)
     node = m.zone_of(page.pfn).node
+    if lruvec.gens is not None:
+        m.shadows[page.obj] = (node, generations.evicted(m, page), bool(page.attr & A_WORKINGSET))
+        return
     m.shadows[page.obj] = (node, lruvec.nonresident_age, bool(page.attr & A_WORKINGSET))
     lruvec.nonresident_age += page.size
 
@@ -234,6 +259,13 @@ def workingset_refault(m: Machine, page: Page) -> None:
     """An evicted page of a file was read again, or a page from swap: is it part of the working set?"""
     from .swap import anon_refault, competitors, lru_note_cost  # which need what is here
 
+    if m.config.lru_gen and not m.config.open_loop:
+        if page.attr & A_FILE:
+            generations.refaulted(m, page, *m.shadows[page.obj])
+        elif m.swap is not None and page.obj in m.swap.slots:
+            entry = m.swap.entries[m.swap.slots[page.obj]]
+            generations.refaulted(m, page, entry.node, entry.age, entry.active)
+        return
     if m.swap is not None and not page.attr & A_FILE and page.obj in m.swap.slots:
         anon_refault(m, page, m.swap.entries[m.swap.slots[page.obj]])
     if m.config.open_loop or not page.attr & A_FILE:

@@ -89,6 +89,8 @@ class Lruvec:
         self.marked = 0  # folios met dirty since the flusher last wrote
         self.activated_anon = self.refaults_anon = 0
         self.costs = [0, 0]  # anon_cost, file_cost
+        self.gens: Any = None  # the multi-gen LRU (generations.Generations), with folios that are in none for want of an owner:
+        self.loose: Counter[tuple[int, int]] = Counter()  # pages by (zone index, list)
 
     def size(self, lru: int, highest: int = ZONE_MOVABLE) -> int:
         """Pages on a list, of zones up to an index."""

@@ -277,7 +277,7 @@ def move_page(m: Machine, src: Page, dst: Page) -> None:
     """The destination becomes what the source was; the source is freed."""
     dst.obj = src.obj
     dst.attr = src.attr & A_MOVES_ALONG
-    dst.dirtied = src.dirtied
+    dst.dirtied, dst.refs = src.dirtied, src.refs
     if dst.obj >= 0:
         m.obj_pfn[dst.obj] = dst.pfn
     if dst.attr & A_LRU:

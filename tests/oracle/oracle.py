@@ -9,6 +9,7 @@ from typing import Any
 from . import (
     buddy,
     contig,
+    generations,
     isolation,
     kcompactd,
     lru,
@@ -39,6 +40,9 @@ class Oracle:
         self.m = Machine(config)
         if config.swap_pages:
             self.m.swap = swap.new_swap(self.m)
+        if config.lru_gen and not config.open_loop:
+            for lruvec in self.m.lruvecs:
+                lruvec.gens = generations.Generations()
         for zone in self.m.zones:
             watermark.zone_set_pcp_bounds(self.m, zone)
         if boot:

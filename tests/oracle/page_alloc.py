@@ -55,6 +55,7 @@ from .constants import (
     ZONE_NORMAL,
 )
 from .fallback import rmqueue_one
+from .generations import made_in_fault
 from .highatomic import reserve_highatomic_pageblock, unreserve_highatomic_pageblock
 from .irqwork import zone_unlock
 from .kswapd import kswapd_awake, wakeup_kswapd
@@ -325,6 +326,8 @@ def prep_new_page(m: Machine, pfn: int, order: int, attr: int, obj: int) -> None
         make_dirty(m, page)
         if dropped:
             workingset_refault(m, page)
+        if m.config.lru_gen and not m.config.open_loop:
+            made_in_fault(page)
         folio_add_lru(m, page)
 
 
@@ -410,7 +413,9 @@ def halve_chunk(m: Machine, pfn: int, new_obj: int) -> None:
     """Halve a chunk: its owner keeps the lower half, `new_obj` gets the upper one."""
     page = m.heads[pfn]
     page.order -= 1
-    upper = Page(pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr, dirtied=page.dirtied)
+    upper = Page(
+        pfn + page.size, page.order, ALLOC, obj=new_obj, attr=page.attr, dirtied=page.dirtied, refs=page.refs
+    )
     if page.state == ISOLATED:
         upper.attr &= A_MOVES_ALONG
         if page.attr & A_LRU:

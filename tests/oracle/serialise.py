@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 
 from .constants import ALLOC, ISOLATED, RESERVED
+from .generations import Generations
 from .machine import Kcompactd, Machine, Worker
 from .regions import row as region_row
 from .scheduler import due_times
@@ -31,7 +32,7 @@ EVENTS = (
     "zspages_alloc", "zspages_free", "pgscan_anon", "pgsteal_anon", "workingset_refault_anon", "workingset_activate_anon",
     "workingset_restore_anon", "compact_isolated", "compact_daemon_migrate_scanned", "compact_daemon_free_scanned",
     "compact_ns", "compact_failed", "contig_success", "contig_fail", "contig_ranges", "contig_scanned", "contig_migrated",
-    "contig_reclaimed", "contig_ns",
+    "contig_reclaimed", "contig_ns", "lru_gen_aged",
 )  # fmt: skip
 
 
@@ -108,6 +109,8 @@ def put_worker(m: Machine, worker: Worker, out: list[int]) -> None:
 def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
     """Of a closed loop: each node's LRU lists and kswapd's run in progress, CPUs' batches, shadow entries, events."""
     for lruvec, kswapd in zip(m.lruvecs, m.kswapds, strict=True):
+        if lruvec.gens is not None:
+            put_generations(m, lruvec.gens, out)
         for pages in lruvec.lists:
             out.append(len(pages))
             out += pages
@@ -135,6 +138,19 @@ def put_reclaim(m: Machine, objects: int, out: list[int]) -> None:
     out += [m.events[name] for name in EVENTS]
     if m.swap is not None:
         put_swap(m.swap, out)
+
+
+def put_generations(m: Machine, gens: Generations, out: list[int]) -> None:
+    """The window, sizes, history by type and tier; each list's folios, with the generation and uses of each."""
+    out += (gens.max_seq, *gens.min_seq, *gens.pages.values())
+    for history in gens.history.values():
+        out += (
+            history.avg_refaulted, history.avg_total, history.protected, history.evicted, history.refaulted,
+        )  # fmt: skip
+    for pages in gens.lists.values():
+        out.append(len(pages))
+        for pfn in pages:
+            out += (pfn, m.heads[pfn].gen + 1 | m.heads[pfn].refs << 3)
 
 
 def put_swap(swap: Swap, out: list[int]) -> None:

@@ -76,7 +76,9 @@ def split_folio(m: Machine, its: Page, waits: bool) -> bool:
         names = [m.first_part + first + i for i in range(page.size)]
     for i, name in enumerate(names):
         attr = page.attr if i == 0 else page.attr & ~A_RECLAIM
-        m.heads[page.pfn + i] = Page(page.pfn + i, 0, ISOLATED, 0, name, attr, page.dirtied)
+        m.heads[page.pfn + i] = Page(
+            page.pfn + i, 0, ISOLATED, 0, name, attr, refs=page.refs, dirtied=page.dirtied
+        )
         note_part(m, page.pfn, page.pfn + i)
         if name >= 0:
             m.obj_pfn[name] = page.pfn + i

@@ -34,6 +34,7 @@ from .constants import (
     SWAP_CLUSTER_MAX,
     WMARK_LOW,
 )
+from .generations import evicted, use_seen
 from .machine import Machine
 from .page_alloc import (
     alloc_flags_nofragment,
@@ -224,10 +225,14 @@ def look(m: Machine, page: Page) -> bool:
 def decide_anon(m: Machine, gfp: int, page: Page) -> str:
     """What becomes of an anonymous folio that is neither locked nor under writeback, in words."""
     twice = bool(page.attr & A_REFERENCED)
-    if look(m, page):
+    used = look(m, page)
+    if used and m.config.lru_gen:
+        return "activated, anonymous and used twice" if use_seen(m, page) else "kept, anonymous and used"
+    if used:
         page.attr |= A_REFERENCED
         return "activated, anonymous and used twice" if twice else "kept, anonymous and used"
-    page.attr &= ~A_REFERENCED
+    if not m.config.lru_gen:
+        page.attr &= ~A_REFERENCED
     if not gfp & GFP_IO or page.attr & (A_PINNED | A_ACTIVATING):
         return "kept, may not be swapped"
     assert m.swap is not None
@@ -260,14 +265,15 @@ def swap_out(m: Machine, swap: Swap, page: Page) -> str:
         swap.entries[slot] = Entry(name, zspage)
         taken.append(slot)
     lruvec = m.lruvecs[node]
+    age = evicted(m, page) if m.config.lru_gen else lruvec.nonresident_age
     for slot, name in reversed(list(zip(taken, names, strict=True))):
         entry = swap.entries[slot]
-        entry.node, entry.age, entry.active = node, lruvec.nonresident_age, bool(page.attr & A_WORKINGSET)
+        entry.node, entry.age, entry.active = node, age, bool(page.attr & A_WORKINGSET)
         m.obj_pfn[name] = -2
         swap.slots[name] = slot
         if in_use(m, name):
             enqueue(m, swap, slot)
-    lruvec.nonresident_age += page.size
+    lruvec.nonresident_age += 0 if m.config.lru_gen else page.size
     if page.order:
         m.obj_pfn[page.obj] = code_of(first, page.order)
         keep_spare(m)

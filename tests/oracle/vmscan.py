@@ -41,6 +41,7 @@ from .constants import (
     WMARK_MIN,
     ZONE_NORMAL,
 )
+from .generations import use_seen
 from .kcompactd import compact_gap, fails_for_want_of_memory
 from .kswapd import pgdat_balanced, wake_up_kswapd
 from .lru import is_dirty, lru_add_drain, lruvec_add_folio, lruvec_del_folio, write_out
@@ -225,10 +226,14 @@ def decide(m: Machine, node: int, sc: ScanControl, page: Page) -> str:
         what = decide_anon(m, sc.gfp, page)
         sc.cost += (m.events["pswpout"] + m.events["swpout_failed"] - before) * m.config.zram_write_ns
         return what
+    if m.config.lru_gen and page.attr & A_YOUNG:
+        page.attr &= ~A_YOUNG
+        return f"{'activated' if use_seen(m, page) else 'kept'}, used through a page table"
     if page.attr & A_YOUNG:
         page.attr = page.attr & ~A_YOUNG | A_REFERENCED
         return "activated, used through a page table"
-    page.attr &= ~A_REFERENCED
+    if not m.config.lru_gen:
+        page.attr &= ~A_REFERENCED
     if page.attr & A_PINNED:
         return "activated, pinned"
     if dirty:
@@ -368,7 +373,12 @@ def should_continue_reclaim(m: Machine, node: int, sc: ScanControl, reclaimed: i
 
 def shrink_node(m: Machine, node: int, sc: ScanControl) -> Iterator[int]:
     """Shrink a node's lists."""
+    from . import lrugen  # which needs what is here
+
     lruvec = m.lruvecs[node]
+    if lruvec.gens is not None:
+        yield from lrugen.shrink_node(m, node, sc)
+        return
     reclaimable = False
     while True:
         sc.writeback = sc.taken = 0

@@ -63,6 +63,8 @@ class Page:
     mt: int = 0
     obj: int = -1
     attr: int = 0
+    gen: int = -1  # of the multi-gen LRU: generation, -1: none,
+    refs: int = 0  # and uses behind the first one
     dirtied: int = 0  # 1 + when it was made dirty, in units of 2^29 ns; 0: at the start, or never
 
     @property

@@ -70,6 +70,7 @@ GOOD_VALUES = {
     "zram": ("512M", 512 << 20),
     "zram_ratio": ("2.5", 2.5),
     "swappiness": ("200", 200),
+    "lru_gen": ("1", 1),
     "anon_used": ("0", 0.0),
 }
 
@@ -115,6 +116,7 @@ BAD_VALUES = [
     ),
     *(("zram_ratio", text) for text in ("0", "0.9", "101", "x", "nan", "")),
     *(("swappiness", text) for text in ("201", "-1", "", "1.5")),
+    *(("lru_gen", text) for text in ("2", "-1", "on", "", "0x7")),
     *(("anon_used", text) for text in ("1.1", "-0", "", ".", "half")),
     *(("steer-claims", text) for text in ("4097", "-1", "all")),
     ("reserve-percent", "101"),

@@ -20,6 +20,7 @@ from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandOp, PageAttr, Recording
 from kevacuate.runs.base_page_ids import more_base_pages
+from kevacuate.runs.base_pages import CLEAR_PAGE_NS, FAULT_NS
 from kevacuate.runs.huge_faults import HugeFaults
 from kevacuate.runs.noting import NOTE_ALLOC, NOTE_FREE, NotingReplay
 from kevacuate.runs.options import ReplayOptions
@@ -130,6 +131,31 @@ def test_a_huge_fault_that_fails_takes_as_many_base_pages(tmp_path: Path, before
     assert run.state.link[2 * held].tolist() == list(range(first, first + SIZE))
     assert (run.state.link[2 * held + 1] & k.ATTR_LRU).all()
     assert run.state.obj[FAULTS] < -4
+
+
+def test_their_faults_take_time_in_which_the_background_runs(tmp_path: Path) -> None:
+    """On a CPU that is shared; the recorded task had no time but for the huge page, which was cleared."""
+    run = fed(tmp_path, fragmented())
+    view = run.state.view
+    view.cfg.kswapd_slice_ns, view.cfg.time_scale = 1_000_000, 2
+    row = Script()
+    fault(row)
+    began = run._last_time + STEP
+    due = began + SIZE * FAULT_NS
+    view.cpu[0].vmstat_due = view.stat.next_due = due
+    more(run, row)
+    assert view.stat.base_pages == SIZE
+    assert view.cpu[0].vmstat_due == due + view.cfg.stat_interval
+    assert view.stat.now == began + 2 * SIZE * FAULT_NS
+    assert view.stat.late == 2 * SIZE * (FAULT_NS - CLEAR_PAGE_NS)
+
+
+def test_elsewhere_they_are_taken_in_one_moment(tmp_path: Path) -> None:
+    run = fed(tmp_path, fragmented())
+    row = Script()
+    fault(row)
+    more(run, row)
+    assert (run.state.view.stat.now, run.state.view.stat.late) == (run._last_time, 0)
 
 
 def test_the_open_loop_has_none(tmp_path: Path) -> None:

@@ -18,11 +18,12 @@ from kevacuate.cli.main import cli
 from kevacuate.demand.build import build_demand
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import parse_policy
-from kevacuate.recording.settings import SYSCTLS, recorded_settings
+from kevacuate.recording.settings import SYSCTLS, recorded_settings, settings_in_words
 from kevacuate.runs import replay as of_replay
 from kevacuate.runs.initial_state import machine_config
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.replay import Replay, replay
+from kevacuate.runs.sysctls import settings_used
 
 FIELDS = {
     "compaction_proactiveness": (7, "compaction_proactiveness", 7),
@@ -59,9 +60,40 @@ def test_every_modelled_sysctl_reaches_the_models_description() -> None:
         other = sysctl.most if sysctl.default != sysctl.most else sysctl.least
         described = synthetic.machine(extra={"settings": {sysctl.name: other}})
         config = machine_config(described, synthetic.start_state())
-        assert (config != defaults) == sysctl.modelled, sysctl.name
+        assert (config != defaults) == (sysctl.modelled or sysctl.reclaim), sysctl.name
         changed |= {sysctl.name} if config != defaults else set()
-    assert changed == {*FIELDS, "percpu_pagelist_high_fraction"}
+    assert changed == {*FIELDS, "percpu_pagelist_high_fraction", "swappiness", "dirty_expire_centisecs"}
+
+
+def test_the_recorded_lru_gen_is_replayed_unless_a_policy_says_otherwise() -> None:
+    for recorded, given, runs in (
+        (7, {}, True),
+        (0, {}, False),
+        (7, {"lru_gen": 0}, False),
+        (6, {"lru_gen": 1}, True),
+    ):
+        described = synthetic.machine(extra={"settings": {"lru_gen": recorded}})
+        config = machine_config(described, synthetic.start_state(), given, closed=True)
+        assert config.lru_gen == runs
+    assert not machine_config(synthetic.machine(), synthetic.start_state(), closed=True).lru_gen
+    assert settings_used(described)["replayed"]["lru_gen"] == 0
+    assert "lru_gen 0 (replayed in a closed loop)" in settings_in_words(described)
+
+
+@pytest.mark.parametrize("value", [8, -1, "7", 1.5])
+def test_an_lru_gen_that_linux_does_not_give_is_refused(value: Any) -> None:
+    described = synthetic.machine(extra={"settings": {"lru_gen": value}})
+    with pytest.raises(KevacuateError, match=r"lru_gen is .* but Linux gives 0 to 7"):
+        machine_config(described, synthetic.start_state())
+
+
+def test_the_recorder_reads_lru_gen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "kernel/mm/lru_gen/enabled"
+    file.parent.mkdir(parents=True)
+    monkeypatch.setattr(capture_machine, "SYS", tmp_path)
+    for text, value in (("0x0007\n", 7), ("0x0000\n", 0), ("on", None)):
+        file.write_text(text)
+        assert capture_machine.settings().get("lru_gen") == value
 
 
 def test_without_a_recorded_value_the_kernels_default_is_replayed() -> None:

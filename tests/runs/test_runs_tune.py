@@ -150,6 +150,7 @@ def test_the_grid_has_no_setting_that_was_recorded_or_that_the_base_gives(synthe
         "zram",
         "zram_ratio",
         "swappiness",
+        "lru_gen",
         "anon_used",
     }
     assert {text.partition("=")[0] for text in plain} == set(SETTINGS) - left_out

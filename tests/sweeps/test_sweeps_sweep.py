@@ -333,13 +333,64 @@ def test_a_start_state_that_dask_workers_cannot_read_is_sent(
 def test_another_start_state_of_that_name_is_another_cell(grid: Path, started: kevacuate.Swept) -> None:
     base = grid.parent / "other"
     base.mkdir()
-    kevacuate.start_state(grid.parent / "a.kev", policy="mainline", at=0.002, memory="96MiB").save(base / "used.kev")
+    kevacuate.start_state(grid.parent / "a.kev", policy="mainline", at=0.002, memory="96MiB").save(
+        base / "used.kev"
+    )
     (base / "a.kev").symlink_to(grid.parent / "a.kev")
     (base / "started.toml").write_text(STARTED)
     read = read_experiment(base / "started.toml")
     cells = list(cells_of(read, sources(read), starts_of(read, sources(read))))
     there = Store(started.store).digests()
     assert [digest in there for digest, _ in cells] == [True] * 4 + [False] * 4
+
+
+def by_url(grid: Path, root: str) -> Path:
+    """The grid over start states, its files named by URLs below *root*."""
+    text = STARTED.replace('"a.kev"', f'"{root}/a.kev"').replace('"used.kev"', f'"{root}/used.kev"')
+    path = grid.parent / "url.toml"
+    path.write_text(text)
+    return path
+
+
+def test_demands_by_url_give_the_same_bytes(grid: Path, started: kevacuate.Swept, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    swept = kevacuate.sweep(by_url(grid, grid.parent.as_uri()), tmp_path / "url.sweep", workers=1)
+    assert (swept.replayed, swept.missing, swept.refused) == (8, 0, {})
+    assert table_bytes(swept.store) == table_bytes(started.store)
+
+
+def test_dask_workers_read_demands_by_url(
+    grid: Path, started: kevacuate.Swept, cluster: Any, tmp_path: Path
+) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    for name in ("a.kev", "used.kev"):
+        memory.put(str(grid.parent / name), f"/sweep/{name}", recursive=True)
+    path = by_url(grid, "memory://sweep")
+    swept = kevacuate.sweep(path, tmp_path / "url.sweep", scheduler=cluster.scheduler_address)
+    assert (swept.replayed, swept.missing) == (8, 0)
+    assert table_bytes(swept.store) == table_bytes(started.store)
+
+
+def test_a_url_with_nothing_is_named_with_its_line(grid: Path, tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    for url, said in (
+        ("memory://none/x.kev", "There is nothing at memory://none/x.kev"),
+        (f"{grid.parent.as_uri()}/none.kev", "none.kev"),
+        ("nosuch://x", "nosuch://x cannot be read"),
+    ):
+        path = tmp_path / "wrong.toml"
+        path.write_text(f'seeds = 1\nrecordings = ["{url}"]\n')
+        with pytest.raises(KevacuateError, match=re.escape(said)) as caught:
+            kevacuate.sweep(path)
+        assert str(caught.value).startswith(f"{path}:2: ")
+
+
+def test_without_fsspec_the_way_to_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec.core", None)
+    path = tmp_path / "url.toml"
+    path.write_text('recordings = ["memory://x.kev"]\n')
+    with pytest.raises(KevacuateError, match=r"pip install 'kevacuate\[fsspec\]'"):
+        kevacuate.sweep(path)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.recording import procfs
 from kevacuate.recording.formats import EventFormat, gfp_bits
 from kevacuate.recording.machine import Machine
-from kevacuate.recording.settings import SYSCTLS
+from kevacuate.recording.settings import LRU_GEN, SYSCTLS
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -73,12 +73,14 @@ def node_distances() -> list[list[int]]:
 
 
 def settings() -> dict[str, Any]:
-    """Settings that change what the allocator does: sysctls of vm, THP's; a file that cannot be read is left out."""
+    """Settings that change what the allocator does: sysctls of vm, THP's, lru_gen; a file that cannot be read is left out."""
     found: dict[str, Any] = {}
     for sysctl in SYSCTLS:
         value = text_of(PROC / "sys/vm" / sysctl.name).strip()
         if value.isascii() and value.isdigit():
             found[sysctl.name] = int(value)
+    if re.fullmatch(r"0x[0-9a-f]{1,4}", enabled := text_of(SYS / "kernel/mm/lru_gen/enabled").strip()):
+        found[LRU_GEN] = int(enabled, 16)
     for name in ("enabled", "defrag"):
         if value := chosen(THP / name):
             found[f"thp_{name}"] = value

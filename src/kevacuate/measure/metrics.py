@@ -189,7 +189,7 @@ def pressure_metrics(state: State) -> dict[str, Any]:
 
     ``vmstat``: counters by their names in /proc/vmstat (pages, or times). ``stall_seconds``: virtual time that requests
     waited, at the recorded machine's speed. ``direct_compaction_results``: calls of try_to_compact_pages. ``kswapd_runs``: by
-    order.
+    order. ``generations``: those that the multi-gen LRU has begun.
     """
     view = state.view
     stat, scale = view.stat, view.cfg.time_scale / 1e9
@@ -203,6 +203,7 @@ def pressure_metrics(state: State) -> dict[str, Any]:
         "direct_compactions": sum(stat.direct_compact[i] for i in k.COMPACT_NAMES),
         "direct_reclaims": stat.direct_reclaims,
         "swap": swap_metrics(state),
+        "generations": stat.lru_gen_aged,
         "kswapd_runs": [stat.kswapd_runs[order] for order in range(ORDERS)],
     }
 

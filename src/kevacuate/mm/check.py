@@ -6,6 +6,7 @@ from __future__ import annotations
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list, get_pfnblock_migratetype, page_zone
+from kevacuate.mm.check_lru_gen import GENERATION_WRONG, check_generations, list_of_generation
 from kevacuate.mm.check_swap import check_swap
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
@@ -46,9 +47,13 @@ PROBLEMS = {
     29: "a slot of swap is lost, or the object whose page it has says otherwise",
     30: "a zspage is lost, on the list of a wrong group, or lacks pages",
     31: "the queue of pages that are read from swap again is out of order",
+    32: "a folio on the LRU is in no generation, or active in one",
+    33: "a generation's list holds what is no folio of its type and zone, or its links disagree",
+    34: "the size of a generation differs from the pages",
+    35: "a type has fewer than two generations, or more than four",
 }
 
-SUMS = 384
+SUMS = 640
 """Words of scratch that :func:`check_state` wants."""
 _LRU_SIZES, _ISOLATED_FILE, _FOLIOS, _LINKED = 96, 352, 360, 361
 """Places in the scratch: pages on LRU lists [node][32]; isolated ones of files by node; folios of lists, and on them."""
@@ -185,7 +190,9 @@ def check_owned(s: View, pfn: int, state: int, pages: int, sums: Words) -> int:
     zone = s.zone[page_zone(s, pfn)]
     if attr & k.ATTR_ON_LRU:
         sums[24 + page_zone(s, pfn)] += pages
-        lru = folio_lru_list(attr)
+        lru = list_of_generation(s, pfn, attr, obj, sums)
+        if lru < 0:
+            return GENERATION_WRONG
         sums[_LRU_SIZES + 32 * zone.node + zone.index * k.NR_LRU_LISTS + lru] += pages
         if obj >= 0 and lru != k.LRU_UNEVICTABLE:
             sums[_FOLIOS] += 1
@@ -229,6 +236,11 @@ def check_lru_list(s: View, node: int, lru: int, sums: Words) -> tuple[int, int]
 def check_lru(s: View, sums: Words) -> tuple[int, int]:
     """All LRU lists and their sizes, in closed loop: every folio is on exactly one. Returns (code, where)."""
     for node in range(s.cfg.nr_nodes):
+        if s.cfg.lru_gen:
+            listed, code, where = check_generations(s, node, sums[_FOLIOS], sums)
+            if code:
+                return code, where
+            sums[_LINKED] += listed
         for lru in range(k.LRU_LISTS):
             code, where = check_lru_list(s, node, lru, sums)
             if code:

@@ -115,6 +115,15 @@ LRU_UNEVICTABLE = 4
 NR_LRU_LISTS = 5
 LRU_LISTS = 4  # of a node, with a list head each
 LRU_HEADS = 8 * LRU_LISTS  # list heads at the front of ``lru``: of 8 nodes
+LRU_GEN_ANON, LRU_GEN_FILE = 0, 1
+"""Types of generations (include/linux/mmzone.h at 7.2, as what follows)."""
+MIN_NR_GENS = 2
+MAX_NR_GENS = 4
+MAX_NR_TIERS = 4
+LRU_REFS_WIDTH = 2
+MOST_LRU_REFS = 3  # LRU_REFS_MASK: uses of a folio that are counted behind the first one
+MIN_LRU_BATCH = 64
+NR_GEN_LISTS = MAX_NR_GENS * 2 * 4  # of a node: by generation, type and zone index
 LRU_BATCH = 16  # pairs of words in ``lru`` that a CPU's lru_activate batch takes: its count, then its folios
 SHADOW_MASK = 0x7FFFFFFF  # what a shadow entry keeps of nonresident_age
 

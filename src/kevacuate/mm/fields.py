@@ -12,20 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kevacuate.disjoint import arrays_apart
-from kevacuate.mm.constants import (
-    COMPACT_CLUSTER_MAX,
-    EXIT_NAMES,
-    FOLIO_BATCH_SIZE,
-    NR_HOOKS,
-    NR_LRU_LISTS,
-    NR_ORDERS,
-    NR_PASSES,
-    NR_REGION_ZONES,
-    NR_TYPES,
-    NR_ZONE_TYPES,
-    SWAP_CLUSTER_MAX,
-    WHY_NAMES,
-)
+from kevacuate.mm import constants as k
 from kevacuate.records import Record, Records, Words, words
 
 
@@ -62,7 +49,7 @@ class Zone(Record):
     boost_seen: int  #: the boost when kswapd began: what it will give back (zone_boosts[] of balance_pgdat)
     present_pages: int
     nr_isolate_pageblock: int
-    free_area: Words = words(NR_ORDERS)  #: free chunks by order (free_area[order].nr_free)
+    free_area: Words = words(k.NR_ORDERS)  #: free chunks by order (free_area[order].nr_free)
     compact_blockskip_flush: int  #: whether kswapd is to clear the skip bits when it goes to sleep
 
 
@@ -114,6 +101,9 @@ class Config(Record):
     flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
     swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
     swappiness: int  #: vm.swappiness
+    lru_gen: int  #: /sys/kernel/mm/lru_gen/enabled: the multi-gen LRU in place of active and inactive lists, in closed loop,
+    lru_gen_heads: int  #: index in ``lru``, in pairs of words, of its lists' heads,
+    lru_gen_words: int  #: and, in words, of object 0's generation and uses
     anon_used: int  #: thousandths of the anonymous pages that are in use all the time, an input
     zram_write_ns: int  #: what reclaim pays for a page that it compresses
     zs_chain: int  #: pages of a zspage (pages_per_zspage) of the one size class that all pages compress to,
@@ -173,7 +163,7 @@ class Config(Record):
     lists_follow_blocks: int
     notes_slab: int  #: whether pages asked for as reclaimable are noted (ATTR_SLAB): a policy shrinks slabs
     hooks: int  #: which hooks a policy has: a bit each (HOOK_*); REGIONS
-    hook: Words = words(NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
+    hook: Words = words(k.NR_HOOKS)  #: the address of each hook's machine code; in plain Python its number
     list_watch: int  #: what looks at free-list operations: 1 the log, 2 regions
     pcp_notes: int  #: whether something is noted of pages on per-CPU lists: by old kernels, or for regions
     commit_noted: (
@@ -215,7 +205,7 @@ class Config(Record):
         3
     )  #: per cent of its pageblocks that are free, from which a region is in the next class
     region_first: Words = words(
-        NR_REGION_ZONES
+        k.NR_REGION_ZONES
     )  #: by zone: number of its first region, less that region's pfn >> region_order
 
 
@@ -245,7 +235,7 @@ class Counters(Record):
     skipped: int  #: items whose block was movable again
     started_skip_bit: int  #: evacuations of blocks with the skip bit
     finished: int  #: evacuations
-    why: Words = words(len(WHY_NAMES))  #: evacuations by how they ended (WHY_*)
+    why: Words = words(len(k.WHY_NAMES))  #: evacuations by how they ended (WHY_*)
     isolated: int  #: pages that evacuations isolated,
     reclaimed: int  #: dropped as clean page cache,
     migrated: int  #: moved,
@@ -281,7 +271,7 @@ class Counters(Record):
     tail_placed: int
     regions_tainted: int  #: clean regions that became tainted,
     regions_cleaned: int  #: and tainted ones that became clean
-    region_pass: Words = words(NR_PASSES)  #: chunks taken by pass
+    region_pass: Words = words(k.NR_PASSES)  #: chunks taken by pass
     region_works: int  #: times that a region's worker began,
     region_rests: int  #: and that it had nothing to do or had done nothing
     region_taint_refused: int  #: requests with a cheap fallback that were kept from tainting a region
@@ -315,12 +305,12 @@ class Counters(Record):
     evacuate_waiting: int  #: the block that has waited longest for an item, by its record's number, -1: none,
     evacuate_waiting_last: int  #: the one that has waited least
     evacuate_ready: int  #: whether pageblock_evacuate_init has run
-    kswapd_runs: Words = words(NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
+    kswapd_runs: Words = words(k.NR_ORDERS)  #: mm_vmscan_kswapd_wake by order, as what follows in closed loop
     kswapd_low_wmark_hit_quickly: int  #: woken again within the short sleep,
     kswapd_high_wmark_hit_quickly: int  #: not balanced before or after it
     allocstall: int  #: rounds of direct reclaim,
     allocstall_zone: Words = words(
-        NR_ZONE_TYPES
+        k.NR_ZONE_TYPES
     )  #: ALLOCSTALL_*: by reclaim_idx, the highest zone type the request may use
     direct_reclaims: int  #: calls of try_to_free_pages
     reclaim_stall_ns: int  #: what they cost their callers, not scaled
@@ -336,6 +326,7 @@ class Counters(Record):
     pgrefill: int  #: pages of active lists scanned
     pgactivate: int
     pgdeactivate: int
+    lru_gen_aged: int  #: generations that the multi-gen LRU has begun
     nr_swap_pages: int  #: slots that are free; 0 without swap
     swap_free: int  #: the first free slot (a stack), -1: none
     swap_first: int  #: the slot whose page is used again first, -1: none,
@@ -365,7 +356,7 @@ class Counters(Record):
     workingset_activate_file: int
     workingset_restore_file: int
     extfrag: Words = words(
-        3 * 3 * 3 * NR_ORDERS
+        3 * 3 * 3 * k.NR_ORDERS
     )  #: [kind of kernel/extfrag.py][type asked][type taken][order taken]
     compact_migrate_scanned: (
         int  #: this and what follows by /proc/vmstat's names: pages that migrate scanners looked at,
@@ -393,7 +384,7 @@ class Counters(Record):
     direct_compact: Words = words(9)  #: results of try_to_compact_pages (COMPACT_*)
     direct_compact_ns: int  #: time that requests spent in direct compaction, not scaled
     slowpath_exit: Words = words(
-        len(EXIT_NAMES)
+        len(k.EXIT_NAMES)
     )  #: requests of a closed loop by how they left the slow path (EXIT_*)
     running_hook: int  #: the hook that runs, plus one; 0: none
     hook_error: int  #: what was wrong with a hook (HOOK_*): none is asked from then on,
@@ -424,7 +415,7 @@ class Node(Record):
     kswapd_run_highest_zoneidx: int  #: the highest zone index
     kswapd_failures: int  #: runs in a row that reclaimed nothing
     kswapd_slice: int  #: what is left of its slice of the CPU, ns
-    nr_lru: Words = words(4 * NR_LRU_LISTS)  #: pages on each LRU list: [zone index][LRU_*], in closed loop
+    nr_lru: Words = words(4 * k.NR_LRU_LISTS)  #: pages on each LRU list: [zone index][LRU_*], in closed loop
     nr_isolated_file: int
     nonresident_age: int
     workingset_activate_file: int
@@ -433,6 +424,16 @@ class Node(Record):
     refaults_anon: int
     anon_cost: int  #: lruvec->anon_cost, kept where there is swap, as is
     file_cost: int
+    max_seq: (
+        int  #: struct lru_gen_folio, as what follows, with lru_gen alone: the youngest generation's number,
+    )
+    min_seq: Words = words(2)  #: the oldest one's by type (LRU_GEN_*)
+    gen_pages: Words = words(k.NR_GEN_LISTS)  #: nr_pages[generation][type][zone index]
+    avg_refaulted: Words = words(2 * k.MAX_NR_TIERS)  #: [type][tier], as what follows,
+    avg_total: Words = words(2 * k.MAX_NR_TIERS)
+    protected: Words = words(2 * k.MAX_NR_TIERS)
+    evicted: Words = words(2 * k.MAX_NR_TIERS)
+    refaulted: Words = words(2 * k.MAX_NR_TIERS)
     pgdat_writeback: int  #: PGDAT_WRITEBACK
     nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
@@ -552,9 +553,13 @@ class ScanControl(Record):
     scanned: int  #: pages scanned since it began, of any list
     cost: int  #: ns of that, not scaled
     nr_kept: int  #: folios on ``kept``
-    kept: Words = words(SWAP_CLUSTER_MAX)  #: what shrink_folio_list leaves on the list, first looked at first
+    kept: Words = words(k.MIN_LRU_BATCH)  #: what shrink_folio_list leaves on the list, first looked at first
+    begun: int  #: with lru_gen, as what follows: whether try_to_shrink_lruvec has begun,
+    swappiness: int  #: its swappiness,
+    gen_type: int  #: the type that a batch was isolated from,
+    isolated: int  #: and the pages isolated
     nr_free_folios: int
-    free_folios: Words = words(FOLIO_BATCH_SIZE)
+    free_folios: Words = words(k.FOLIO_BATCH_SIZE)
 
 
 class Cpu(Record):
@@ -563,7 +568,7 @@ class Cpu(Record):
     node: int
     vmstat_due: int  #: when its vmstat worker runs next
     lru_add_nr: int  #: folios in its lru_add batch (struct folio_batch)
-    lru_add: Words = words(FOLIO_BATCH_SIZE)
+    lru_add: Words = words(k.FOLIO_BATCH_SIZE)
 
 
 class Worker(Record):
@@ -581,10 +586,10 @@ class Worker(Record):
     reclaimed: int
     migrated: int
     failed: int
-    migratepages: Words = words(COMPACT_CLUSTER_MAX)  #: cc.migratepages, front first
-    dst: Words = words(COMPACT_CLUSTER_MAX)  #: scratch of migrate_pages: destinations,
-    unmapped: Words = words(COMPACT_CLUSTER_MAX)  #: unmapped sources,
-    failed_folios: Words = words(COMPACT_CLUSTER_MAX)  #: failed ones
+    migratepages: Words = words(k.COMPACT_CLUSTER_MAX)  #: cc.migratepages, front first
+    dst: Words = words(k.COMPACT_CLUSTER_MAX)  #: scratch of migrate_pages: destinations,
+    unmapped: Words = words(k.COMPACT_CLUSTER_MAX)  #: unmapped sources,
+    failed_folios: Words = words(k.COMPACT_CLUSTER_MAX)  #: failed ones
     nr_parts: int  #: pages of split folios that wait, in ``folios``, from cfg.evacuated_parts on
     nr_split: int  #: folios of this migration that were split
     tried: int  #: how often the batch has been tried in vain
@@ -619,7 +624,9 @@ class Region(Record):
     )  #: pageblocks by the type that a page in them was taken for: unmovable, movable, reclaimable
     nr_highatomic: int  #: pageblocks of type MIGRATE_HIGHATOMIC
     nr_free_pages: int
-    orders: Words = words(NR_TYPES)  #: of its own free lists by type: a bit for every order that has a chunk
+    orders: Words = words(
+        k.NR_TYPES
+    )  #: of its own free lists by type: a bit for every order that has a chunk
     tainted: int
     fullness: int  #: its class, -1 where it has no pages
     working: int  #: how many pageblocks its worker has queued since it began, 0: it is not at work

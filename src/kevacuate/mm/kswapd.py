@@ -14,6 +14,7 @@ from kevacuate.mm.compact_reset import reset_isolation_suitable
 from kevacuate.mm.compact_suitable import compact_gap
 from kevacuate.mm.fields import Node, ScanControl, View
 from kevacuate.mm.log import log_event
+from kevacuate.mm.lru_gen_shrink import set_initial_priority
 from kevacuate.mm.shrink_node import (
     scan_control,
     shrink_lruvec_round,
@@ -202,6 +203,8 @@ def balance_loop_begin(s: View, node: int, sc: ScanControl) -> bool:
         return False
     sc.loop_reclaimed = sc.nr_reclaimed
     sc.nr_scanned = sc.reclaimable = 0
+    if s.cfg.lru_gen:  # kswapd_age_node
+        set_initial_priority(s, sc, node)
     sc.nr_to_reclaim = node_nr_to_reclaim(s, node, sc.reclaim_idx)
     shrink_node_begin(s, sc, node)
     return True

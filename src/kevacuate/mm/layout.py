@@ -73,8 +73,8 @@ class State(NamedTuple):
     slow : int64
         The record of the request that is in the slow path of a closed loop.
     lru : int32[2 * (list heads, batches, objects)]
-        In closed loop: the LRU lists (:mod:`kevacuate.mm.lruvec`), linked by object; of a dropped object its shadow entry. In
-        open loop empty.
+        In closed loop: the LRU lists (:mod:`kevacuate.mm.lruvec`), linked by object; of a dropped object its shadow entry. With
+        lru_gen behind that a word an object, its generation and uses. In open loop empty.
     sc : int64
         Scan controls of every node's kswapd, and of direct reclaim.
     region : int64
@@ -156,6 +156,8 @@ class MachineConfig:
     (vm.dirty_expire_centisecs), ``flush_ns`` how long that takes, times the time scale, once reclaim asks for it
     (:mod:`kevacuate.mm.writeback`).
 
+    ``lru_gen``: the multi-gen LRU (:mod:`kevacuate.mm.lru_gen`), in closed loop; in open loop there are no lists.
+
     Swap, in closed loop alone: ``swap_pages`` are the slots of a zram device, 0 for none. ``zram_bytes`` is what a page
     compresses to, ``zram_write_ns`` what compressing it costs reclaim. ``swappiness`` is vm.swappiness. ``anon_used`` are
     thousandths of the anonymous pages that are used all the time (:mod:`kevacuate.mm.swap_use`). All but swappiness are inputs
@@ -191,6 +193,7 @@ class MachineConfig:
     flush_ns: int = 1_400_000
     swap_pages: int = 0
     swappiness: int = 60
+    lru_gen: bool = False
     anon_used: int = 500
     zram_bytes: int = 1365
     zram_write_ns: int = 2_500
@@ -503,12 +506,20 @@ def _set_config(cfg: Config, machine: MachineConfig, policy: EvacuationConfig, o
     cfg.compaction_hpage_order = machine.hpage_pmd_order if machine.hpage_pmd_order >= 0 else k.PMD_ORDER
     cfg.nr_pcp_lists = k.NR_PCP_LISTS if machine.hpage_pmd_order >= 0 else k.NR_PCP_LISTS - 2
     cfg.pcp_base = cfg.npages + cfg.nr_zones * k.LISTS_PER_ZONE
-    cfg.lru_first = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
+    _set_lru(cfg, machine, options.objects)
     cfg.contig_cc = cfg.nr_nodes + 1 - cfg.open_loop
     cfg.evacuated_parts = (3 * cfg.nr_nodes + 5) << cfg.pageblock_order
     _set_profile(cfg, machine)
     _set_zram(cfg, machine)
     _set_watchers(cfg, machine, policy.regions)
+
+
+def _set_lru(cfg: Config, machine: MachineConfig, objects: int) -> None:
+    """Where what stands in ``lru``. In open loop there are no lists, so no generations."""
+    cfg.lru_gen = machine.lru_gen and not machine.open_loop
+    cfg.lru_gen_heads = k.LRU_HEADS + cfg.nr_cpus * k.LRU_BATCH
+    cfg.lru_first = cfg.lru_gen_heads + cfg.lru_gen * cfg.nr_nodes * k.NR_GEN_LISTS
+    cfg.lru_gen_words = 2 * (cfg.lru_first + objects)
 
 
 def zspage_shape(size: int) -> tuple[int, int]:
@@ -655,6 +666,7 @@ def _set_records(s: View, machine: MachineConfig, policy: EvacuationConfig) -> N
     for node in range(s.cfg.nr_nodes):
         s.sc[node].kswapd = 1
     for node in range(s.cfg.nr_nodes):
+        s.node[node].max_seq = k.MIN_NR_GENS + 1  # lru_gen_init_lruvec
         _set_node(s, machine, policy, node)
     if not s.cfg.open_loop:
         _set_direct_compaction(s)
@@ -724,8 +736,10 @@ def _new_lru(cfg: Config, objects: int) -> Int32Array:
     """Empty LRU lists and batches, and room for so many objects; nothing in open loop."""
     if cfg.open_loop:
         return np.zeros(0, np.int32)
-    lru = np.zeros(2 * (cfg.lru_first + objects), np.int32)
+    lru = np.zeros(cfg.lru_gen_words + cfg.lru_gen * objects, np.int32)
     lru[: 2 * k.LRU_HEADS] = np.repeat(np.arange(k.LRU_HEADS, dtype=np.int32), 2)
+    first, end = cfg.lru_gen_heads, cfg.lru_first
+    lru[2 * first : 2 * end] = np.repeat(np.arange(first, end, dtype=np.int32), 2)
     return lru
 
 
@@ -832,13 +846,18 @@ def grow_objects(state: State, size: int) -> State:
 
 
 def with_objects(state: State, size: int) -> State:
-    """The same state with room for exactly *size* objects, more than now; the other arrays are shared."""
+    """The same state with room for exactly *size* objects, more than now; the other arrays but ``cfg`` are shared."""
     obj: Any = np.full(size, -1, np.int32)
     obj[: state.obj.size] = state.obj
-    lru = state.lru
-    if lru.size:
-        lru = np.zeros(state.lru.size + 2 * (obj.size - state.obj.size), np.int32)
-        lru[: state.lru.size] = state.lru
+    if not state.lru.size:
+        return state._replace(obj=obj)
+    state = state._replace(cfg=state.cfg.copy())
+    cfg = state.view.cfg
+    lru = np.zeros(state.lru.size + (2 + cfg.lru_gen) * (obj.size - state.obj.size), np.int32)
+    links = cfg.lru_gen_words
+    cfg.lru_gen_words = 2 * (cfg.lru_first + size)
+    lru[:links] = state.lru[:links]
+    lru[cfg.lru_gen_words :][: state.lru.size - links] = state.lru[links:]
     return state._replace(obj=obj, lru=lru)
 
 

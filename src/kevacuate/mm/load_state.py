@@ -139,7 +139,8 @@ def load_allocated(
     """Make allocated chunks of RESERVED pages, objects *first_object*, +1, ...; LRU ones are on the LRU but where IN_BATCH.
 
     In closed loop they stand on the LRU lists that *attr* names (ATTR_ACTIVE is taken from it), so far empty, the oldest at the
-    tail: as *oldest_first* says, indices of all chunks; without it the lower the pfn, the older.
+    tail: as *oldest_first* says, indices of all chunks; without it the lower the pfn, the older. With lru_gen they stand in the
+    generations in which the kernel puts them when that is switched on (fill_evictable, mm/vmscan.c:5196).
     """
     _take_pages(state, pfn, order, k.CHUNK_ALLOC)
     on_lru = np.where(attr & (k.ATTR_LRU | k.ATTR_IN_BATCH) == k.ATTR_LRU, k.ATTR_ON_LRU, 0)
@@ -167,10 +168,44 @@ def _load_lru_lists(
     node, index = table["node"][zones], table["index"][zones]
     file = np.where(attr & k.ATTR_FILE, k.LRU_INACTIVE_FILE, 0) + np.where(attr & k.ATTR_ACTIVE, 1, 0)
     lru = np.where(attr & k.ATTR_MLOCKED, k.LRU_UNEVICTABLE, file)
+    if state.view.cfg.lru_gen:
+        _load_generations(state, (node, index, pages, lru), attr, newest_first, first_object)
+        return
     np.add.at(Node.table(state.node)["nr_lru"], (node, index * k.NR_LRU_LISTS + lru), pages)
     listed = newest_first[(pages > 0)[newest_first] & (lru != k.LRU_UNEVICTABLE)[newest_first]]
     heads = node[listed] * k.LRU_LISTS + lru[listed]
     _thread(state.lru, heads, state.view.cfg.lru_first + first_object + listed)
+
+
+def _load_generations(
+    state: State,
+    chunks: tuple[Int64Array, Int64Array, Int64Array, Int64Array],
+    attr: Int64Array,
+    newest_first: Int64Array,
+    first_object: int,
+) -> None:
+    """Put chunks, by node, zone index, pages and list, into the generations that a kernel begins with (lru_gen_folio_seq).
+
+    Of one of each type the oldest is 0; PG_active is cleared.
+    """
+    node, index, pages, lru = chunks
+    cfg, table = state.view.cfg, Node.table(state.node)
+    file, active = lru // 2, lru % 2
+    marked = (attr & k.ATTR_RECLAIM > 0) & (attr & (k.ATTR_DIRTY | k.ATTR_WRITEBACK) > 0)
+    used = attr & (k.ATTR_WORKINGSET | k.ATTR_REFERENCED) > 0
+    unused = np.where((file == 0) | marked, k.MIN_NR_GENS, used)
+    gen = np.where(active, k.MIN_NR_GENS + (attr & k.ATTR_WORKINGSET > 0), unused)
+    evictable = (pages > 0) & (lru != k.LRU_UNEVICTABLE)
+    counted = np.where(evictable, 2 * file + (gen >= k.MIN_NR_GENS), lru)
+    np.add.at(table["nr_lru"], (node, index * k.NR_LRU_LISTS + counted), pages)
+    listed = newest_first[evictable[newest_first]]
+    which = (2 * gen + file) * 4 + index
+    np.add.at(table["gen_pages"], (node[listed], which[listed]), pages[listed])
+    objects = first_object + listed
+    state.link[2 * state.obj[objects].astype(np.int64) + 1] &= ~k.ATTR_ACTIVE
+    state.lru[cfg.lru_gen_words + objects] = gen[listed] + 1
+    heads = cfg.lru_gen_heads + node[listed] * k.NR_GEN_LISTS + which[listed]
+    _thread(state.lru, heads, cfg.lru_first + objects)
 
 
 def load_batch(state: State, cpu: int, kind: int, pfn: Int64Array) -> None:

@@ -15,6 +15,7 @@ from kevacuate.mm.constants import (
     ATTR_YOUNG,
 )
 from kevacuate.mm.fields import View
+from kevacuate.mm.lru_gen_refs import lru_gen_inc_refs
 from kevacuate.mm.swap import folio_activate, lru_cache_activate_folio
 
 
@@ -26,6 +27,9 @@ def folio_mark_accessed(s: View, pfn: int) -> None:
     """
     attr = s.link[2 * pfn + 1] + 0
     if s.cfg.open_loop or not attr & ATTR_LRU:
+        return
+    if s.cfg.lru_gen:
+        lru_gen_inc_refs(s, pfn)
         return
     if not attr & ATTR_REFERENCED:
         s.link[2 * pfn + 1] = attr | ATTR_REFERENCED

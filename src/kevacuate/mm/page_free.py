@@ -8,12 +8,12 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_one_page, get_pfnblock_migratetype, page_zone
 from kevacuate.mm.fields import View
 from kevacuate.mm.hooks import hooked
-from kevacuate.mm.lruvec import lru_add_split_folio, lruvec_del_folio, mod_isolated
+from kevacuate.mm.lruvec import gen_word, lru_add_split_folio, lruvec_del_folio, mod_isolated
 from kevacuate.mm.pcp import free_frozen_page_commit, pcp_allowed_order
 from kevacuate.mm.regions import note_part
 from kevacuate.mm.swap import folio_add_lru
 from kevacuate.mm.unmovable import MOVES, unmovable_freed
-from kevacuate.mm.workingset import refault
+from kevacuate.mm.workingset import lru_gen_new_folio, refault
 
 
 @part(inline=True)
@@ -30,8 +30,11 @@ def prep_new_page(s: View, cpu: int, pfn: int, order: int, attr: int, obj: int) 
         before = s.obj[obj] + 0
         s.obj[obj] = pfn
     if attr & k.ATTR_LRU:
-        if s.cfg.open_loop == 0 and before == k.OBJ_DROPPED:
-            refault(s, pfn, attr, obj)
+        if s.cfg.open_loop == 0:
+            if s.cfg.lru_gen:
+                lru_gen_new_folio(s, pfn, attr, obj, before)
+            elif before == k.OBJ_DROPPED:
+                refault(s, pfn, attr, obj)
         folio_add_lru(s, cpu, pfn, order)
 
 
@@ -112,5 +115,8 @@ def halve_chunk(s: View, pfn: int, obj: int) -> None:
     s.link[2 * upper + 1] = attr
     if obj >= 0:
         s.obj[obj] = upper
+        if s.cfg.lru_gen:
+            lower = s.link[2 * pfn] + 0
+            s.lru[gen_word(s, obj)] = s.lru[gen_word(s, lower)] if lower >= 0 else 0
     if attr & k.ATTR_ON_LRU and s.cfg.open_loop == 0:
         lru_add_split_folio(s, attr, s.link[2 * pfn] + 0, obj, upper)

@@ -114,14 +114,20 @@ def read_pcp_lists(state: State) -> PcpChunks:
 def read_lru(state: State) -> LruEntries:
     """The LRU lists of a closed loop, and the CPUs' batches.
 
-    :func:`~kevacuate.mm.load_state.load_allocated` and ``load_batch`` take them back.
+    :func:`~kevacuate.mm.load_state.load_allocated` and ``load_batch`` take them back. With lru_gen a type's folios stand on its
+    inactive list, those of the youngest generation first: their order is kept, their generations are not.
     """
     view, used = state.view, read_used(state)
     first = view.cfg.lru_first
     listed = (used.obj >= 0) & (used.attr & k.ATTR_ON_LRU != 0) & (used.attr & k.ATTR_MLOCKED == 0)
     at = np.sort(first + used.obj[listed])
-    head, at = _in_list_order(state.lru, at, np.arange(state.lru.size // 2) < first)
-    parts = [(head // k.LRU_LISTS, head % k.LRU_LISTS, state.obj[at - first].astype(np.int64))]
+    links = state.lru[: view.cfg.lru_gen_words]
+    head, at = _in_list_order(links, at, np.arange(links.size // 2) < first)
+    owner, lru = head // k.LRU_LISTS, head % k.LRU_LISTS
+    if view.cfg.lru_gen:
+        owner, lru, order = _generations(state, head)
+        at = at[order]
+    parts = [(owner, lru, state.obj[at - first].astype(np.int64))]
     for number, cpu in enumerate(view.cpu):
         batch = 2 * (k.LRU_HEADS + number * k.LRU_BATCH)
         waiting = (
@@ -132,6 +138,17 @@ def read_lru(state: State) -> LruEntries:
             found = np.array(pfn, np.int64)
             parts.append((np.full(found.size, number), np.full(found.size, kind), found))
     return LruEntries(*(np.concatenate(columns).astype(np.int64) for columns in zip(*parts, strict=True)))
+
+
+def _generations(state: State, head: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """(node, list, order) of folios of these lists of generations; *order* are their indices, by node, type and generation."""
+    view = state.view
+    which = head - view.cfg.lru_gen_heads
+    node, file = which // k.NR_GEN_LISTS, which // 4 % 2
+    newest = np.array([pgdat.max_seq for pgdat in view.node], np.int64)[node]
+    age = (newest - which // 8) % k.MAX_NR_GENS
+    order = np.lexsort((age, file, node))
+    return node[order], k.LRU_INACTIVE_FILE * file[order], order
 
 
 def read_used(state: State) -> UsedChunks:

@@ -15,6 +15,7 @@ from kevacuate.jit import part, prefetch
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import ScanControl, View
+from kevacuate.mm.lru_gen_refs import lru_gen_set_refs
 from kevacuate.mm.lruvec import (
     lru_head,
     lru_link,
@@ -187,12 +188,18 @@ def shrink_folio(s: View, sc: ScanControl, node: int, pfn: int) -> bool:
     if writeback:
         writeback_found(s, sc, node, pfn, attr, pages)
         return False
+    if s.cfg.lru_gen and attr & k.ATTR_YOUNG:
+        s.link[2 * pfn + 1] = attr & ~k.ATTR_YOUNG
+        if lru_gen_set_refs(s, pfn):
+            activate_locked(s, pfn)
+        return False
     if attr & k.ATTR_YOUNG:  # folio_check_references, :889
         s.link[2 * pfn + 1] = (attr & ~k.ATTR_YOUNG) | k.ATTR_REFERENCED
         activate_locked(s, pfn)
         return False
-    attr &= ~k.ATTR_REFERENCED
-    s.link[2 * pfn + 1] = attr
+    if not s.cfg.lru_gen:
+        attr &= ~k.ATTR_REFERENCED
+        s.link[2 * pfn + 1] = attr
     if attr & k.ATTR_PINNED:
         activate_locked(s, pfn)
         return False
@@ -251,9 +258,8 @@ def too_many_isolated(s: View, sc: ScanControl, node: int, lru: int) -> bool:
 
 
 @part
-def count_inactive(s: View, sc: ScanControl, node: int, lru: int, scanned: int, reclaimed: int) -> None:
-    """pgscan_* and pgsteal_*, and with swap what it has cost."""
-    lru_note_cost(s, node, lru >= k.LRU_INACTIVE_FILE, sc.nr_pageout, scanned - reclaimed)
+def count_inactive(s: View, sc: ScanControl, lru: int, scanned: int, reclaimed: int) -> None:
+    """pgscan_* and pgsteal_*."""
     if lru < k.LRU_INACTIVE_FILE:
         s.stat.pgscan_anon += scanned
         s.stat.pgsteal_anon += reclaimed
@@ -304,7 +310,8 @@ def shrink_inactive_list(s: View, sc: ScanControl, node: int, cpu: int, nr_to_sc
         move_folio_to_lru(s, sc.kept[i])
     if scan and sc.nr_unqueued_dirty == scan:
         wakeup_flusher(s)
-    count_inactive(s, sc, node, lru, sc.scanned - before, reclaimed)
+    lru_note_cost(s, node, lru >= k.LRU_INACTIVE_FILE, sc.nr_pageout, sc.scanned - before - reclaimed)
+    count_inactive(s, sc, lru, sc.scanned - before, reclaimed)
     return reclaimed
 
 

@@ -11,6 +11,7 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.compact_suitable import compact_gap, compaction_suitable
 from kevacuate.mm.fields import ScanControl, View
+from kevacuate.mm.lru_gen_shrink import lru_gen_shrink_node_end, try_to_shrink_lruvec_round
 from kevacuate.mm.lruvec import inactive_is_low, lruvec_lru_size
 from kevacuate.mm.scan_balance import (
     anon_inactive_is_low,
@@ -46,6 +47,9 @@ def shrink_node_begin(s: View, sc: ScanControl, node: int) -> None:
     sc.nr_dirty = sc.nr_congested = sc.nr_writeback = sc.nr_immediate = sc.nr_taken = 0
     sc.node_reclaimed = sc.nr_reclaimed
     sc.lruvec_reclaimed = 0
+    if s.cfg.lru_gen:
+        sc.begun = 0
+        return
     prepare_scan_control(s, sc, node)
     if s.cfg.swap_pages:
         get_scan_count(s, sc, node)
@@ -98,6 +102,8 @@ def age_anon(s: View, sc: ScanControl, node: int, cpu: int) -> None:
 @part(cold=True)
 def shrink_lruvec_round(s: View, sc: ScanControl, node: int, cpu: int) -> int:
     """A round of shrink_lruvec's loop (:5867); what it cost in ns, -1 if none was left to do."""
+    if s.cfg.lru_gen:
+        return try_to_shrink_lruvec_round(s, sc, node, cpu)
     if sc.nr[_INACTIVE] == 0 and sc.nr[_ACTIVE] == 0 and sc.nr_anon[_INACTIVE] == 0:
         age_anon(s, sc, node, cpu)
         return -1
@@ -143,6 +149,9 @@ def shrink_node_end(s: View, sc: ScanControl, node: int) -> bool:
 
     Waiting for writeback is not modelled; PGDAT_WRITEBACK is kept, which decides what becomes of such folios.
     """
+    if s.cfg.lru_gen:
+        lru_gen_shrink_node_end(s, sc, node)
+        return False
     sc.nr_reclaimed += sc.lruvec_reclaimed
     reclaimed = sc.nr_reclaimed - sc.node_reclaimed
     if reclaimed:

@@ -14,6 +14,7 @@ from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import base_pages_code, find_ids, spare_ids
 from kevacuate.mm.fields import View
+from kevacuate.mm.lruvec import gen_word
 from kevacuate.mm.regions import note_part
 from kevacuate.mm.writeback import folio_dirty
 
@@ -67,12 +68,15 @@ def split_folio(s: View, pfn: int, mode: int) -> bool:
             s.stat.split_without_ids += 1
             return False
     attr = s.link[2 * pfn + 1] + 0
+    uses = s.lru[gen_word(s, obj)] + 0 if s.cfg.lru_gen and obj >= 0 else 0
     for i in range(1 << order):
         s.meta[pfn + i] = k.CHUNK_ISOLATED << 4
         s.link[2 * (pfn + i)] = first + i if obj >= 0 else -1
         s.link[2 * (pfn + i) + 1] = attr & ~k.ATTR_RECLAIM if i else attr
         if obj >= 0:
             s.obj[first + i] = pfn + i
+            if s.cfg.lru_gen:
+                s.lru[gen_word(s, first + i)] = uses
         if s.cfg.region_order:
             note_part(s, pfn, pfn + i)
     s.stat.folios_split += 1

@@ -13,8 +13,10 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.base_pages import base_pages_code, find_ids, spare_ids
 from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.fields import ScanControl, View
+from kevacuate.mm.lru_gen_refs import lru_gen_set_refs
 from kevacuate.mm.swap_use import anon_referenced
 from kevacuate.mm.swapfile import put_in_slot, swap_alloc, swap_entry_free
+from kevacuate.mm.workingset import lru_gen_eviction
 from kevacuate.mm.zsmalloc import zs_malloc
 
 SWAP_KEEP = 0
@@ -30,10 +32,13 @@ def anon_folio(s: View, sc: ScanControl, cpu: int, pfn: int) -> int:
     """shrink_folio_list for an anonymous folio that is neither locked nor under writeback (:1050); what becomes of it."""
     used = anon_referenced(s, pfn)
     attr = s.link[2 * pfn + 1] + 0
+    if used and s.cfg.lru_gen:
+        return SWAP_ACTIVATE if lru_gen_set_refs(s, pfn) else SWAP_KEEP
     if used:  # folio_check_references, :889
         s.link[2 * pfn + 1] = attr | k.ATTR_REFERENCED
         return SWAP_ACTIVATE if attr & k.ATTR_REFERENCED else SWAP_KEEP
-    s.link[2 * pfn + 1] = attr & ~k.ATTR_REFERENCED
+    if not s.cfg.lru_gen:
+        s.link[2 * pfn + 1] = attr & ~k.ATTR_REFERENCED
     if not sc.gfp_mask & k.GFP_IO or attr & (k.ATTR_PINNED | k.ATTR_ACTIVATING):
         return SWAP_KEEP
     order = s.meta[pfn] & 15
@@ -96,8 +101,12 @@ def leave_in_swap(s: View, pfn: int, place: int, last: int) -> None:
     node = s.zone[page_zone(s, pfn)].node
     pgdat = s.node[node]
     shadow = 2 * node + (1 if attr & k.ATTR_WORKINGSET else 0)
+    age = pgdat.nonresident_age & k.SHADOW_MASK
+    if s.cfg.lru_gen:
+        age = lru_gen_eviction(s, pfn, attr, s.link[2 * pfn] + 0)
     for i in range(pages - 1, -1, -1):
         before = s.swap[last].next + 0
-        put_in_slot(s, last, place + i, pgdat.nonresident_age & k.SHADOW_MASK, shadow)
+        put_in_slot(s, last, place + i, age, shadow)
         last = before
-    pgdat.nonresident_age += pages
+    if not s.cfg.lru_gen:
+        pgdat.nonresident_age += pages

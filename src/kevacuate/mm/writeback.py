@@ -17,37 +17,34 @@ the count wraps.
 from __future__ import annotations
 
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import page_zone
-from kevacuate.mm.constants import (
-    ATTR_ACTIVE,
-    ATTR_DIRTIED,
-    ATTR_DIRTY,
-    ATTR_FILE,
-    ATTR_LRU,
-    ATTR_RECLAIM,
-    ATTR_SLAB,
-    ATTR_WRITEBACK,
-    LRU_ACTIVE_FILE,
-    LRU_INACTIVE_FILE,
-    MIGRATE_RECLAIMABLE,
-    NEVER,
-)
 from kevacuate.mm.fields import View
-from kevacuate.mm.lruvec import lru_head, lru_link, lru_object, lru_unlink, update_lru_size
+from kevacuate.mm.lruvec import (
+    gen_head,
+    gen_list,
+    lru_gen_add_folio,
+    lru_gen_del_folio,
+    lru_head,
+    lru_link,
+    lru_object,
+    lru_unlink,
+    update_lru_size,
+)
 
 _SHIFT = 16
 _WRAPS = 0x3FFF
-_DIRTY_FILE = ATTR_LRU | ATTR_DIRTY | ATTR_FILE
+_DIRTY_FILE = k.ATTR_LRU | k.ATTR_DIRTY | k.ATTR_FILE
 
 
 @part
 def folio_rotate_reclaimable(s: View, at: int, pfn: int, before: int) -> None:
     """A written folio that was marked for reclaim, at place *at* of ``lru``, goes before *before* of the inactive list."""
-    s.link[2 * pfn + 1] &= ~(ATTR_ACTIVE | ATTR_RECLAIM | ATTR_DIRTY | ATTR_DIRTIED)
+    s.link[2 * pfn + 1] &= ~(k.ATTR_ACTIVE | k.ATTR_RECLAIM | k.ATTR_DIRTY | k.ATTR_DIRTIED)
     pages = 1 << (s.meta[pfn] & 15)
     zone = page_zone(s, pfn)
-    update_lru_size(s, zone, LRU_ACTIVE_FILE, -pages)
-    update_lru_size(s, zone, LRU_INACTIVE_FILE, pages)
+    update_lru_size(s, zone, k.LRU_ACTIVE_FILE, -pages)
+    update_lru_size(s, zone, k.LRU_INACTIVE_FILE, pages)
     lru_unlink(s, at)
     lru_link(s, at, s.lru[2 * before + 1] + 0, before)
 
@@ -55,14 +52,14 @@ def folio_rotate_reclaimable(s: View, at: int, pfn: int, before: int) -> None:
 @part
 def since_written(s: View, attr: int) -> bool:
     """Whether the flusher has not written since a folio with these attributes was made dirty."""
-    return max(((attr & ATTR_DIRTIED) >> _SHIFT) - 1, 0) == s.stat.flushes
+    return max(((attr & k.ATTR_DIRTIED) >> _SHIFT) - 1, 0) == s.stat.flushes
 
 
 @part
 def is_marked(s: View, attr: int) -> bool:
     """Whether reclaim has met the folio dirty, and it is so still."""
-    marked = ATTR_DIRTY | ATTR_RECLAIM
-    return attr & (marked | ATTR_WRITEBACK) == marked and since_written(s, attr)
+    marked = k.ATTR_DIRTY | k.ATTR_RECLAIM
+    return attr & (marked | k.ATTR_WRITEBACK) == marked and since_written(s, attr)
 
 
 @part(cold=True)
@@ -71,8 +68,8 @@ def rotate_written(s: View, node: int) -> None:
 
     They stand near the head of the active list, the last marked first.
     """
-    head = lru_head(node, LRU_ACTIVE_FILE)
-    before = lru_head(node, LRU_INACTIVE_FILE)
+    head = lru_head(node, k.LRU_ACTIVE_FILE)
+    before = lru_head(node, k.LRU_INACTIVE_FILE)
     at = s.lru[2 * head] + 0
     while at != head and s.node[node].nr_marked > 0:
         after = s.lru[2 * at] + 0
@@ -86,13 +83,51 @@ def rotate_written(s: View, node: int) -> None:
 
 
 @part(cold=True)
+def lru_gen_rotate_written(s: View, node: int) -> None:
+    """:func:`rotate_written` with generations: the marked folios go to the tail of the oldest one, in the same order.
+
+    Approximate: the last marked is looked for in the youngest generation first, at the head of its list.
+    """
+    pgdat = s.node[node]
+    for index in range(k.ZONE_MOVABLE + 1):
+        oldest = max(pgdat.max_seq - k.MAX_NR_GENS + 1, pgdat.min_seq[k.LRU_GEN_FILE])
+        before = gen_head(s, node, gen_list(oldest % k.MAX_NR_GENS, k.LRU_GEN_FILE, index))
+        for seq in range(pgdat.max_seq, pgdat.min_seq[k.LRU_GEN_FILE] - 1, -1):
+            head = gen_head(s, node, gen_list(seq % k.MAX_NR_GENS, k.LRU_GEN_FILE, index))
+            at = s.lru[2 * head] + 0
+            while at != head and pgdat.nr_marked > 0:
+                after = s.lru[2 * at] + 0
+                pfn = s.obj[lru_object(s, at)] + 0
+                if is_marked(s, s.link[2 * pfn + 1] + 0):
+                    pgdat.nr_marked -= 1
+                    lru_gen_rotate(s, at, pfn, before)
+                    before = at
+                at = after
+    pgdat.nr_marked = 0
+
+
+@part(cold=True)
+def lru_gen_rotate(s: View, at: int, pfn: int, before: int) -> None:
+    """A written folio, at place *at* of ``lru``, goes before *before* of the oldest generation (lru_move_tail, mm/swap.c)."""
+    obj = lru_object(s, at)
+    lru_gen_del_folio(s, pfn, s.link[2 * pfn + 1] + 0, obj, True)
+    s.link[2 * pfn + 1] &= ~(k.ATTR_RECLAIM | k.ATTR_DIRTY | k.ATTR_DIRTIED)
+    lru_gen_add_folio(s, pfn, s.link[2 * pfn + 1] + 0, obj, True)
+    lru_unlink(s, at)
+    lru_link(s, at, s.lru[2 * before + 1] + 0, before)
+
+
+@part(cold=True)
 def flusher_writes(s: View) -> None:
     """All that is dirty is written, if the flusher has had its time."""
     if s.stat.now < s.stat.flush_due:
         return
-    s.stat.flush_due = NEVER
+    s.stat.flush_due = k.NEVER
     for node in range(s.cfg.nr_nodes):
-        rotate_written(s, node)
+        if s.cfg.lru_gen:
+            lru_gen_rotate_written(s, node)
+        else:
+            rotate_written(s, node)
     s.stat.flushes = (s.stat.flushes + 1) % _WRAPS
 
 
@@ -116,22 +151,22 @@ def noted(s: View, mt: int, attr: int) -> int:
 
     Of a dirty folio in a closed loop with the count; one that moves keeps its own. Of a slab with ATTR_SLAB where a policy asks.
     """
-    if attr & ATTR_LRU:
-        if s.cfg.open_loop == 0 and attr & _DIRTY_FILE == _DIRTY_FILE and attr & ATTR_DIRTIED == 0:
+    if attr & k.ATTR_LRU:
+        if s.cfg.open_loop == 0 and attr & _DIRTY_FILE == _DIRTY_FILE and attr & k.ATTR_DIRTIED == 0:
             return attr | dirtied_now(s)
-    elif s.cfg.notes_slab and mt == MIGRATE_RECLAIMABLE:
-        return attr | ATTR_SLAB
+    elif s.cfg.notes_slab and mt == k.MIGRATE_RECLAIMABLE:
+        return attr | k.ATTR_SLAB
     return attr
 
 
 @part
 def folio_dirty(s: View, pfn: int, attr: int) -> bool:
     """Whether the folio, whose attributes are *attr*, is dirty still; one that was written meanwhile loses the bit."""
-    if not attr & ATTR_DIRTY:
+    if not attr & k.ATTR_DIRTY:
         return False
     if s.cfg.open_loop:
         return True
     if s.stat.now < s.stat.flush_due and since_written(s, attr):
         return True
-    s.link[2 * pfn + 1] = attr & ~(ATTR_DIRTY | ATTR_DIRTIED)
+    s.link[2 * pfn + 1] = attr & ~(k.ATTR_DIRTY | k.ATTR_DIRTIED)
     return False

@@ -34,7 +34,7 @@ class Knob:
         The field of :class:`kevacuate.mm.layout.EvacuationConfig` or of its ``regions`` that it sets; empty for an input of the
         run, and for a setting.
     setting : str
-        The kernel's setting that it stands for: a file under /proc/sys/vm, ``thp_enabled``, ``thp_defrag`` or ``memory``.
+        The kernel's setting that it stands for: a file under /proc/sys/vm, ``thp_enabled``, ``lru_gen`` or ``memory``, say.
     """
 
     convert: Callable[[str], Any]

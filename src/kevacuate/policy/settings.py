@@ -148,7 +148,7 @@ SETTINGS: dict[str, Knob] = {
     ),
     "zram": Knob(
         size,
-        "off, or a size as 512M or 2G",
+        "off, or a size from 4K to less than 1024G, as 512M or 2G",
         "size of a zram device that is swapped to, in a closed loop (off: there is no swap)",
         setting="zram",
     ),
@@ -163,6 +163,12 @@ SETTINGS: dict[str, Knob] = {
         f"a number from 0 to {MAX_SWAPPINESS}",
         "vm.swappiness: how gladly anonymous pages are reclaimed where there is swap, 60 unless given",
         setting="swappiness",
+    ),
+    "lru_gen": Knob(
+        _at_most(1),
+        "0 or 1",
+        "/sys/kernel/mm/lru_gen/enabled: the multi-gen LRU reclaims, in a closed loop",
+        setting="lru_gen",
     ),
     "anon_used": Knob(
         share_or_none,

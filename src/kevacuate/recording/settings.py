@@ -31,7 +31,9 @@ class Sysctl:
     modelled : bool
         Whether the model has a parameter for it, which every replay sets to the recorded value.
     where : str
-        Of one that is not a parameter: what stands for it, in words.
+        Of one that is not a parameter of every replay: what stands for it, in words.
+    reclaim : bool
+        Whether it is a parameter of reclaim, so of closed loops alone.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Sysctl:
     default: int | None
     modelled: bool
     where: str = ""
+    reclaim: bool = False
 
 
 SYSCTLS = (
@@ -54,8 +57,19 @@ SYSCTLS = (
     Sysctl("compact_unevictable_allowed", 0, 1, 1, True),
     Sysctl("zone_reclaim_mode", 0, 7, 0, False, "not modelled: the model reclaims nothing"),
     Sysctl("numa_stat", 0, 1, 1, False, "changes no decision of the allocator"),
+    Sysctl("swappiness", 0, 200, 60, False, "replayed where a policy gives zram", reclaim=True),
+    Sysctl("dirty_expire_centisecs", 0, INT_MAX, 3000, False, "replayed in a closed loop", reclaim=True),
+    Sysctl("dirty_background_ratio", 0, 100, 10, False, "not modelled: age and reclaim start the flusher"),
+    Sysctl("dirty_ratio", 0, 100, 20, False, "not modelled: no writer waits for the flusher"),
 )
-"""Defaults and limits: the ctl_tables of mm/page_alloc.c, compaction.c, vmstat.c, vmscan.c at 7.2; stat_interval in seconds."""
+"""Defaults and limits: the ctl_tables of mm/page_alloc.c, compaction.c, vmstat.c, vmscan.c, page-writeback.c at 7.2.
+
+stat_interval is in seconds.
+"""
+
+LRU_GEN = "lru_gen"
+"""Name among the settings of what /sys/kernel/mm/lru_gen/enabled says, as a number; bit 0 is the multi-gen LRU."""
+MOST_LRU_GEN = 7
 
 
 def recorded_settings(machine: Machine) -> dict[str, int]:
@@ -82,6 +96,25 @@ def recorded_settings(machine: Machine) -> dict[str, int]:
     return found
 
 
+def recorded_lru_gen(machine: Machine) -> bool | None:
+    """Whether the recorded kernel ran the multi-gen LRU; None where the recording does not say.
+
+    Raises
+    ------
+    KevacuateError
+        The value is none that the kernel gives.
+    """
+    kept = machine.extra.get("settings", {})
+    value = kept.get(LRU_GEN) if isinstance(kept, dict) else None
+    if value is None:
+        return None
+    if not isinstance(value, int) or not 0 <= value <= MOST_LRU_GEN:
+        raise KevacuateError(
+            f"machine.json says {LRU_GEN} is {value!r}, but Linux gives 0 to {MOST_LRU_GEN}: record again."
+        )
+    return bool(value & 1)
+
+
 def settings_in_words(machine: Machine) -> list[str]:
     """A line each: the vm sysctls that were recorded, and what a replay makes of them; then those that were not."""
     recorded = recorded_settings(machine)
@@ -91,6 +124,8 @@ def settings_in_words(machine: Machine) -> list[str]:
             lines.append(f"{sysctl.name} {recorded[sysctl.name]} ({sysctl.where or 'replayed'})")
         elif sysctl.modelled:
             absent.append(f"{sysctl.name} {sysctl.default}")
+    if (on := recorded_lru_gen(machine)) is not None:
+        lines.append(f"{LRU_GEN} {int(on)} (replayed in a closed loop)")
     if absent:
         lines.append(f"not recorded, the kernel's default is replayed: {', '.join(absent)}")
     return lines

@@ -33,7 +33,7 @@ from kevacuate.runs.lru_state import hidden_attr, load_reclaim, oldest_first
 from kevacuate.runs.memory import smaller
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.startcheck import refuse_impossible
-from kevacuate.runs.sysctls import model_settings
+from kevacuate.runs.sysctls import CLOSED_ALONE, model_settings
 from kevacuate.runs.watermarks import setup_marks
 
 EMULATED_TIME_SCALE = 25
@@ -156,10 +156,9 @@ def machine_config(
         raise KevacuateError(
             f"The recording has huge pages of order {machine.hugepage_order}, but the largest is {most}: record again."
         )
-    if settings.get("zram") and not closed:
-        raise KevacuateError(
-            "A policy with zram needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
-        )
+    if not closed and (of_reclaim := [name for name in CLOSED_ALONE if settings.get(name)]):
+        why = "needs a closed loop, as an open one takes reclaim as recorded: give --loop closed."
+        raise KevacuateError(f"A policy with {of_reclaim[0]} {why}")
     profile = profile_for(machine.kernel)[0]
     return MachineConfig(
         npages=max(zone.end_pfn for zone in zones),

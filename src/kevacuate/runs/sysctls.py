@@ -11,14 +11,19 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm.constants import PAGE_SIZE
 from kevacuate.mm.profile import Profile, profile_for
 from kevacuate.recording import Machine
-from kevacuate.recording.settings import SYSCTLS, recorded_settings
+from kevacuate.recording.settings import SYSCTLS, recorded_lru_gen, recorded_settings
 
 SECOND_NS = 1_000_000_000
+CENTISECOND_NS = SECOND_NS // 100
+DEFAULT_SWAPPINESS = 60
 ZRAM_RATIO = 3
 """How many times smaller a page is once compressed, unless a policy says so."""
 
-NO_SYSCTLS = ("memory", "thp_enabled", "thp_defrag", "zram", "zram_ratio", "anon_used")
+NO_SYSCTLS = ("memory", "thp_enabled", "thp_defrag", "zram", "zram_ratio", "anon_used", "lru_gen")
 """Settings of a policy that are no files under /proc/sys/vm."""
+
+CLOSED_ALONE = ("zram", "lru_gen")
+"""Settings of a policy that an open loop, which takes reclaim as recorded, cannot follow."""
 
 
 def model_settings(
@@ -39,6 +44,8 @@ def model_settings(
             f"defrag_mode=1 cannot be replayed: Linux {profile.name}, the recording's profile, has no vm.defrag_mode."
         )
     recorded: dict[str, Any] = {**recorded_settings(machine), **given}
+    if (on := recorded_lru_gen(machine)) is not None:
+        recorded.setdefault("lru_gen", on)
     fields: dict[str, Any] = {}
     for name, field, made in (
         ("compaction_proactiveness", "compaction_proactiveness", int),
@@ -51,6 +58,8 @@ def model_settings(
         ("zram", "swap_pages", lambda value: value // PAGE_SIZE),
         ("zram_ratio", "zram_bytes", lambda value: max(round(PAGE_SIZE / value), 1)),
         ("swappiness", "swappiness", int),
+        ("lru_gen", "lru_gen", bool),
+        ("dirty_expire_centisecs", "dirty_expire_ns", lambda value: value * CENTISECOND_NS),
         ("anon_used", "anon_used", lambda value: round(1000 * value)),
     ):
         if name in recorded:
@@ -80,6 +89,11 @@ def settings_used(machine: Machine, given: Mapping[str, Any] = MappingProxyType(
             f"{replayed['defrag_mode']} (the profile {profile.name} has no defrag_mode)"
         )
         replayed["defrag_mode"] = 0
+    if given.get("zram"):
+        replayed["swappiness"] = recorded.get("swappiness", DEFAULT_SWAPPINESS)
+        not_replayed.pop("swappiness", None)
+    if (on := recorded_lru_gen(machine)) is not None:
+        replayed["lru_gen"] = int(on)
     replayed |= {name: value for name, value in given.items() if name not in NO_SYSCTLS}
     not_replayed = {name: words for name, words in not_replayed.items() if name not in given}
     return {

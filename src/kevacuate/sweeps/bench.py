@@ -25,7 +25,7 @@ from kevacuate.runs.replay import demand_while_compiling, replay
 from kevacuate.runs.variation import Variation
 from kevacuate.sweeps.cells import Cell, Source, canonical, code_of, demand_digest, model_version
 from kevacuate.sweeps.columns import FIGURES, START
-from kevacuate.sweeps.demands import open_demand
+from kevacuate.sweeps.demands import local, open_demand
 from kevacuate.workload.opening import on_start
 
 HELD_ROWS = 1 << 22
@@ -148,7 +148,11 @@ class Bench:
             result |= self._replayed(cell, recording)
             replaying = time.process_time() - started
         except KevacuateError as error:
-            result["error"] = str(error).replace(cell.source.path, cell.source.name)
+            places = (cell.source.path, str(local(cell.source.path)))
+            said = str(error)
+            for place in places:
+                said = said.replace(place, cell.source.name)
+            result["error"] = said
         except Unable:
             raise
         except Exception as error:  # of this machine, or a fault of this program: the other cells go on

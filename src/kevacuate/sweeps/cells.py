@@ -23,10 +23,9 @@ from kevacuate.policy import Policy
 from kevacuate.recording import Recording
 from kevacuate.recording.demand import demand_facts
 from kevacuate.runs.options import ReplayOptions
-from kevacuate.sweeps.demands import open_demand, ships, whole_name
+from kevacuate.sweeps.demands import open_demand, open_start, ships, whole_name
 from kevacuate.sweeps.experiment import AS_IT_IS, Experiment
 from kevacuate.sweeps.lines import line_of
-from kevacuate.workload.opening import start_source
 from kevacuate.workload.started import machine_of
 
 ROOMS = ("kernel", "mm", "recording", "demand", "measure", "policy", "workload", "runs")
@@ -187,7 +186,7 @@ def starts_of(experiment: Experiment, demands: Sequence[Source]) -> list[Source 
             found.setdefault("", None)
             continue
         try:
-            recording, named = start_source(name), {"file": Path(name).name}
+            recording, named = open_start(name), {"file": Path(name).name}
             for demand, machine in machines.items():
                 machine_of(machine, read_start(recording).machine, named, f"the demand {demand}")
             digest = demand_digest(recording)

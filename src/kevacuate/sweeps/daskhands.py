@@ -15,6 +15,7 @@ from kevacuate.errors import small_file
 from kevacuate.policy import parse_policy
 from kevacuate.sweeps.cells import Cell, Source, canonical, model_version
 from kevacuate.sweeps.dasktask import replay_run
+from kevacuate.sweeps.demands import local
 from kevacuate.sweeps.local import Named, runs_of
 from kevacuate.sweeps.progress import Pace
 from kevacuate.sweeps.scheduler import RETRIES, Scheduler
@@ -23,7 +24,7 @@ from kevacuate.sweeps.store import Store
 
 def files_of(source: Source) -> dict[str, bytes]:
     """The files of a recording, by their names in a directory that has the recording's own name; of a workload its file."""
-    root = Path(source.path)
+    root = Path(local(source.path))
     if root.is_file():
         return {root.name: small_file(root)}
     return {

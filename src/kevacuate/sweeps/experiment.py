@@ -21,7 +21,7 @@ from kevacuate.recording.recording import Recording
 from kevacuate.runs.loop_choice import LOOPS
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.runs.variation import Variation
-from kevacuate.sweeps.demands import ships
+from kevacuate.sweeps.demands import is_url, ships
 from kevacuate.sweeps.lines import line_of
 
 KEYS = ("recordings", "workloads", "start", "policies", "seeds", "knobs", "replay")
@@ -166,7 +166,8 @@ def _demands(reader: _Reader) -> tuple[str, ...]:
         ("workloads", "description of a workload", Path.is_file),
     ):
         for name in reader.strings(key, ()) if key in reader.values else ():
-            here = [name] if ships(name) else [str(place) for place in _places(reader, name) if is_one(place)]
+            named = ships(name) or is_url(name)
+            here = [name] if named else [str(place) for place in _places(reader, name) if is_one(place)]
             if not here:
                 raise reader.wrong(key, f"there is no {what} {name!r}: name a path or a glob.", name)
             found.update(dict.fromkeys(here))
@@ -183,7 +184,8 @@ def _starts(reader: _Reader, settings: tuple[Setting, ...]) -> tuple[str, ...]:
             "start", f"start cannot be an axis: the policy {own.base} has a knob of that name."
         )
     for name in reader.strings("start", (AS_IT_IS,)):
-        here = [name] if name == AS_IT_IS or ships(name) else [str(place) for place in _places(reader, name)]
+        named = name == AS_IT_IS or ships(name) or is_url(name)
+        here = [name] if named else [str(place) for place in _places(reader, name)]
         if not here:
             raise reader.wrong("start", f"there is no start state {name!r}: name a path or a glob.", name)
         found.update(dict.fromkeys(here))

@@ -136,6 +136,23 @@ def _seeds(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Pa
     yield Part("seed", text)
 
 
+OF_SWAP = ("zram_ratio", "swappiness", "anon_used")
+"""Settings of a policy that do nothing where there is no swap."""
+
+
+def _idle(comparison: Comparison) -> Iterator[Part]:
+    """Settings that were given and do nothing: those of swap, where there is none."""
+    for name, runs in comparison.groups.items():
+        given = runs[0].provenance["vm_settings"]["given"]
+        idle = [] if given.get("zram") else [setting for setting in OF_SWAP if setting in given]
+        if idle:
+            do = "does" if len(idle) == 1 else "do"
+            text = (
+                f"Under {name} {' and '.join(idle)} {do} nothing, as there is no swap: zram=SIZE makes one."
+            )
+            yield Part("idle", text)
+
+
 def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
     """The verdict in one sentence, and what it is worth: of the kernel only where every row that decides has earned trust."""
     names, loop = list(comparison.groups), loop_of(comparison)
@@ -203,8 +220,8 @@ def conclusion(comparison: Comparison) -> Conclusion:
     than one policy. The others are of these kinds: ``decided``, ``undecided`` and ``error``
     (:mod:`kevacuate.reports.comparison.decided`), ``nothing`` (no policy evacuated), ``effect`` (what an evacuating policy
     did), ``found`` (how many outcomes differ), ``differs`` (which), ``single`` (what single runs came to), ``seed`` (no replay
-    parted from the others), ``guessed`` (what of the start was, and the rows that rest on it), ``rule`` (when a row differs) and
-    ``basis`` (on what all this rests).
+    parted from the others), ``idle`` (settings that do nothing), ``guessed`` (what of the start was, and the rows that rest on
+    it), ``rule`` (when a row differs) and ``basis`` (on what all this rests).
     """
     rows, groups = comparison_rows(comparison), list(comparison.groups.values())
     evacuating = {
@@ -224,6 +241,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
     if evacuating and not comparison.repeated:
         parts.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
     parts += _seeds(comparison, rows)
+    parts += _idle(comparison)
     parts += guessed_parts(comparison)
     if comparison.repeated or evacuating:
         parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
