@@ -316,6 +316,27 @@ def test_reserves_grow_with_the_zones_above_and_a_chosen_min_free_kbytes_stays()
     assert sum(zone.watermark[k.WMARK_MIN] for zone in made.state.zones) == pytest.approx(5_000, abs=2)
 
 
+@pytest.mark.parametrize("zones", ["none", "unknown", "other"])
+def test_a_state_of_other_zones_than_its_machines_is_not_scaled(zones: str) -> None:
+    start = used()
+    own = start.machine.zones
+    wrong = {"none": (), "unknown": (replace(own[0], name="Other"), *own[1:]), "other": own[1:]}[zones]
+    with pytest.raises(KevacuateError, match="its zones are not those of its machine"):
+        start_state_of(replace(start, machine=replace(start.machine, zones=wrong)))
+
+
+def test_page_flags_that_are_cut_off_are_told() -> None:
+    start = used()
+    flags = start.state.page_flags
+    assert flags is not None
+    with pytest.raises(
+        KevacuateError, match=r"The start state has page flags of 9 pages, .* record again\.$"
+    ):
+        kevacuate.replay(
+            kevacuate.open(SMALL, start=replace(start, state=replace(start.state, page_flags=flags[:9])))
+        )
+
+
 def test_more_cpus_share_the_per_cpu_pages() -> None:
     made = start_state_of(used(), "1GiB", 8)
     assert made.machine.cpus == 8

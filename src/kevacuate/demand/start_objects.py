@@ -58,8 +58,8 @@ def start_objects(state: AllocatorState, used: npt.NDArray[np.bool_]) -> StartOb
         return StartObjects(np.empty(0, np.int64), np.empty(0, np.uint8), np.empty(0, np.uint8))
     if len(flags) < len(used):
         raise KevacuateError(
-            f"the start state {state.tag!r} has flags of {len(flags)} pages but zones up to pfn {len(used)}: "
-            "the recording's kpageflags is cut off. Record it again or remove it"
+            f"The start state has page flags of {len(flags):,} pages, but zones up to pfn {len(used):,}: its kpageflags is cut "
+            "off, record again."
         )
     flags = flags[: len(used)]
     heads = np.flatnonzero(used & can_move(flags) & ~flag(flags, KPF_COMPOUND_TAIL) & ~flag(flags, KPF_BUDDY))

@@ -68,14 +68,24 @@ class ScaledStart(NamedTuple):
     """By copy: the id of each of the recorded start's objects."""
 
 
+def _refuse_other_zones(machine: Machine, state: AllocatorState) -> None:
+    """Refuse a state whose zones are not those of its machine, or that the model does not know."""
+    known = {zone.start_pfn for zone in machine.zones if zone.name in k.ZONE_NAMES}
+    if not known or known != {zone.start_pfn for zone in state.zones} or len(known) < len(machine.zones):
+        raise KevacuateError(
+            "The start state cannot be scaled: its zones are not those of its machine, or none of the model's."
+        )
+
+
 def scaling_of(machine: Machine, state: AllocatorState, copies: int, groups: int) -> Scaling:
     """Where everything goes. Copies begin where the largest chunk may, so none reaches from one into the next but free memory.
 
     Raises
     ------
     KevacuateError
-        The model cannot hold so large a machine.
+        The model cannot hold so large a machine, or the state's zones are not the machine's.
     """
+    _refuse_other_zones(machine, state)
     unit = 1 << max(int(machine.extra.get("max_page_order", 10)), machine.pageblock_order)
     tiles: dict[int, Tile] = {}
     shift = end = 0
@@ -156,6 +166,7 @@ def scaled(start: StartState, memory: int, cpus: int | None = None) -> StartStat
             f"The start state cannot be scaled: its pageblocks are of order {old.pageblock_order}, and those of machines that "
             f"can be described of order {PAGEBLOCK_ORDER}."
         )
+    _refuse_other_zones(old, start.state)
     nodes = len({zone.node for zone in old.zones})
     unit = LARGEST * PAGE * nodes
     refuse_amount("memory", memory, nodes)
