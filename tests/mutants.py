@@ -178,7 +178,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/zsmalloc.py", "k.ATTR_MOVABLE_OPS, obj)", "0, obj)", "tests/mm/test_swap.py -k movable_pages"),
     ("mm/layout.py", "lru_gen: bool = False", "lru_gen: bool = True", "tests/runs/test_runs_settings.py -k lru_gen_is_replayed"),
     ("runs/sysctls.py", 'recorded.setdefault("lru_gen", on)', "pass", "tests/runs/test_runs_settings.py -k lru_gen_is_replayed"),
-    ("mm/lruvec.py", "k.MAX_NR_GENS - (1 if attr & (k.ATTR_W", "k.MAX_NR_GENS - (0 if attr & (k.ATTR_W", f"{GENERATIONS} -k in_its_batch"),
+    ("mm/lruvec.py", "k.MAX_NR_GENS - (1 if attr & (k.ATTR_W", "k.MAX_NR_GENS - (0 if attr & (k.ATTR_W",
+     f"{GENERATIONS} -k in_its_batch"),
     ("mm/lru_gen_evict.py", "if lazy or tier > tier_idx:", "if lazy:", f"{GENERATIONS} -k read_again"),
     ("mm/lru_gen_shrink.py", "s.stat.nr_swap_pages >= k.MIN_LRU_BATCH", "s.stat.nr_swap_pages", f"{GENERATIONS} -k room"),
     ("mm/swapfile.py", "+ (1 << SWAP_UNIT_SHIFT)", "+ (2 << SWAP_UNIT_SHIFT)", "tests/mm/test_swap.py -k in_use"),
@@ -214,6 +215,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault",
      "tests/runs/test_runs_base_pages.py -k time"),
+    ("demand/uses.py", "(when < end) & (until > since)", "until > since", "tests/demand/test_demand_uses.py -k order"),
+    ("demand/uses.py", "latest = [-1] * PASSED", "latest = [-1]", "tests/demand/test_demand_uses.py -k young"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 
