@@ -41,6 +41,7 @@ PERCENT = "tests/test_percent.py"
 ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
+GENERATIONS = "tests/mm/test_lru_gen.py"
 RELIEF = "tests/mm/test_region_relief.py"
 BORDER = "tests/policy/test_policy_contiguitas.py"
 DECIDED = "tests/measure/test_measure_sequential.py -k matters"
@@ -175,10 +176,16 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("policy/evacuate.py", '"on-steal=yes", "a steal', '"on-steal=no", "a steal', "tests/policy/test_policy_ablation.py"),
     ("mm/swap_use.py", "seen == 0 or (seen != now", "(seen != now", "tests/mm/test_swap.py -k spared"),
     ("mm/zsmalloc.py", "k.ATTR_MOVABLE_OPS, obj)", "0, obj)", "tests/mm/test_swap.py -k movable_pages"),
+    ("mm/layout.py", "lru_gen: bool = False", "lru_gen: bool = True", "tests/runs/test_runs_settings.py -k lru_gen_is_replayed"),
+    ("runs/sysctls.py", 'recorded.setdefault("lru_gen", on)', "pass", "tests/runs/test_runs_settings.py -k lru_gen_is_replayed"),
+    ("mm/lruvec.py", "k.MAX_NR_GENS - (1 if attr & (k.ATTR_W", "k.MAX_NR_GENS - (0 if attr & (k.ATTR_W",
+     f"{GENERATIONS} -k in_its_batch"),
+    ("mm/lru_gen_evict.py", "if lazy or tier > tier_idx:", "if lazy:", f"{GENERATIONS} -k read_again"),
+    ("mm/lru_gen_shrink.py", "s.stat.nr_swap_pages >= k.MIN_LRU_BATCH", "s.stat.nr_swap_pages", f"{GENERATIONS} -k room"),
     ("mm/swapfile.py", "+ (1 << SWAP_UNIT_SHIFT)", "+ (2 << SWAP_UNIT_SHIFT)", "tests/mm/test_swap.py -k in_use"),
     ("measure/stationary.py", "alpha).bound", "alpha).difference", "tests/measure/test_measure_stationary.py"),
     ("workload/started.py", "DemandOp.SPLIT, first, 0", "DemandOp.SPLIT, 0, 0", "tests/runs/test_runs_started.py -k another"),
-    ("mm/read_state.py", "(-left, sentinel)", "(left, sentinel)", "tests/runs/test_runs_started.py -k links_make"),
+    ("mm/read_state.py", "(-left, head)", "(left, head)", "tests/runs/test_runs_started.py -k links_make"),
     (
         "demand/again.py",
         "own[:gone]]), own[gone:]",
@@ -208,6 +215,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault",
      "tests/runs/test_runs_base_pages.py -k time"),
+    ("demand/uses.py", "(when < end) & (until > since)", "until > since", "tests/demand/test_demand_uses.py -k order"),
+    ("demand/uses.py", "latest = [-1] * PASSED", "latest = [-1]", "tests/demand/test_demand_uses.py -k young"),
 )  # fmt: skip
 """File below src/kevacuate, text, what stands there instead, and the tests that must fail."""
 

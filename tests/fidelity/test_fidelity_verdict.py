@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import synthetic
 from fidelity_document import fidelity_document
 
 import kevacuate
+from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.errors import KevacuateError
 from kevacuate.fidelity import verify
 from kevacuate.fidelity.level import Given
@@ -109,7 +110,7 @@ def record(
             writer.add_state(replace(start, label=label, ts=ts, tag=label[0]))
         writer.set_losses([])
     script = synthetic.fragmenting(ROWS)
-    write_demand(path, [script.chunk()], synthetic.start_objects(), {})
+    write_demand(path, [script.chunk()], synthetic.start_objects(), {"page_kinds": asdict(PageKindModel())})
     return Recording.open(path)
 
 

@@ -218,7 +218,8 @@ def test_every_row_of_recordings_has_its_id_and_direction() -> None:
     shared = {
         name: way
         for name, way in DIRECTIONS.items()
-        if name.split(".")[0] not in ("mean", "end", "control", "compaction", "stall", "swap", "contig", "regions")
+        if name.split(".")[0]
+        not in ("mean", "end", "control", "compaction", "stall", "swap", "contig", "regions")
     }
     assert {row.id: str(row.direction) for row in rows} == wanted | shared
 

@@ -138,6 +138,26 @@ def replays(policy: str, seeds: tuple[int, ...], drawn: tuple[int, ...]) -> list
     return made
 
 
+def test_settings_of_swap_without_swap_are_said_to_do_nothing() -> None:
+    said = {}
+    for given in (
+        {"swappiness": 200},
+        {"swappiness": 200, "anon_used": 0.1},
+        {"swappiness": 1, "zram": 1 << 24},
+    ):
+        one = run("evacuate", 64, 4, seed=0)
+        told = replace(one, provenance={**one.provenance, "vm_settings": {"given": given}})
+        parts = conclusion(Comparison((run("mainline", 64, 4, seed=0), told), ABOUT))
+        said[len(given), "zram" in given] = [part.text for part in parts if part.kind == "idle"]
+    assert said[1, False] == [
+        "Under evacuate swappiness does nothing, as there is no swap: zram=SIZE makes one."
+    ]
+    assert said[2, False] == [
+        "Under evacuate swappiness and anon_used do nothing, as there is no swap: zram=SIZE makes one."
+    ]
+    assert said[2, True] == []
+
+
 def test_replays_that_never_part_are_said_to_tell_nothing_of_chance() -> None:
     seeds = (0, 1, 2)
     same = replays("mainline", seeds, (5, 5, 5)) + replays("evacuate", seeds, (6, 6, 6))

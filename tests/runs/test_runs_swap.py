@@ -93,7 +93,15 @@ def test_without_a_device_swappiness_changes_nothing(synthetic_kev: Path) -> Non
     assert len(ends) == 1
 
 
-def test_zram_in_an_open_loop_is_refused(synthetic_kev: Path) -> None:
+@pytest.mark.parametrize("setting", ["zram=16M", "lru_gen=1"])
+def test_what_only_reclaim_follows_is_refused_in_an_open_loop(synthetic_kev: Path, setting: str) -> None:
     recording = Recording.open(synthetic_kev)
-    with pytest.raises(KevacuateError, match="zram needs a closed loop"):
-        replay(recording, "mainline,zram=16M", options=ReplayOptions(loop="open"))
+    with pytest.raises(KevacuateError, match=f"{setting.partition('=')[0]} needs a closed loop"):
+        replay(recording, f"mainline,{setting}", options=ReplayOptions(loop="open"))
+
+
+def test_the_multi_gen_lru_reclaims_and_swaps_by_generations(tmp_path: Path) -> None:
+    run, _ = pressed("mainline,zram=16M,anon_used=0,lru_gen=1", tmp_path)
+    stat = run.state.view.stat
+    assert stat.lru_gen_aged > 0
+    assert stat.pswpout > 500

@@ -12,7 +12,9 @@ import kevacuate
 from kevacuate import KevacuateError, ReplayOptions
 from kevacuate.demand.build import build_demand
 from kevacuate.mm.check import check
+from kevacuate.mm.fields import LogRecord
 from kevacuate.policy import parse_policy
+from kevacuate.runs.noting import NOTE_ALLOC, NOTE_FREE, NotingReplay
 from kevacuate.runs.replay import Replay
 from kevacuate.workload import describe as ds
 from kevacuate.workload.stream import workload_recording
@@ -104,3 +106,18 @@ def test_pages_of_a_gibibyte_are_asked_for_and_given_back_at_run_time() -> None:
     assert contig["served"] > 0
     assert contig["ms"] > 0
     assert run.metrics["allocations_failed"] == 0
+
+
+def test_the_story_of_a_page_tells_of_pages_of_a_gibibyte() -> None:
+    parts = (ds.Anonymous(memory="4MiB"), ds.GiganticRequests(count=1, lifetime="1s"))
+    recording = workload_recording(workload(*parts, memory="2GiB", duration="10s", zones="one"))
+    first = 1 << 18
+    replay = NotingReplay(
+        recording, build_demand(recording), parse_policy("mainline"), ReplayOptions(loop="open")
+    )
+    replay.watch(first, first + 1)
+    run = replay.run()
+    notes = LogRecord.table(replay.records())
+    gigantic = notes["kind"][notes["a"] == 18].tolist()
+    assert run.metrics["contig"]["served"] > 1
+    assert gigantic[:2] == [NOTE_ALLOC, NOTE_FREE]

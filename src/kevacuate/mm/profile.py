@@ -89,7 +89,8 @@ class Profile:
 
 NOT_MODELLED = (
     "in open loop: direct compaction and reclaim, which are in the demand as they were recorded",
-    "MGLRU, swap, shrinkers of slabs (what the recorded kernel's freed is in the demand), page tables' accessed bits",
+    "swap but to a zram, the multi-gen LRU of kernels before 7.2, page tables and their accessed bits",
+    "shrinkers of slabs (what the recorded kernel's freed is in the demand)",
     "per-CPU deltas of NR_FREE_PAGES, and the NUMA expiry of per-CPU lists",
     "alloc_pages_bulk beyond one page a call, page reporting, memory hotplug, hwpoison",
     "in open loop: splitting of large folios whose destination cannot be allocated",

@@ -234,13 +234,14 @@ def note_page_changes(s: View, n: NotesView, had: int) -> None:
 
 @part
 def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
-    """One row of a closed loop, noting; returns as :func:`kevacuate.runs.loop.replay_row`.
+    """One row of a closed loop, or of contiguous allocation, noting; returns as :func:`kevacuate.runs.loop.replay_row`.
 
     What the recorded kernel reclaimed neither comes nor goes, and neither does what is read again while the model has it.
     """
     op = d.op[i]
     hits, reads = s.stat.hit_pages + 0, s.stat.refault_pages + 0
     request = op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ACCESS or op == ob.OP_ATTEMPT
+    request = request or op == ob.OP_ALLOC_CONTIG
     own = d.obj[i] + 0 if request and op != ob.OP_ATTEMPT else -1
     before = s.obj[own] + 0 if own >= 0 else -1
     had = n.fixed[N_FIRST] + 0
@@ -291,6 +292,10 @@ def note_before(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
         first = s.stat.first_base_page + base_pages_of(code)
         for page in range(first, first + (1 << base_pages_order(code))):
             note_free(s, n, page)
+    elif d.op[i] == ob.OP_FREE_CONTIG:
+        pfn = s.obj[d.obj[i]] + 0
+        if overlaps(n, pfn, d.order[i] + 0):
+            note(s, n, NOTE_FREE, pfn, d.order[i] + 0, 0, 0, d.obj[i] + 0)
     elif d.op[i] == ob.OP_FREE_PFN and overlaps(n, d.aux[i] + 0, d.order[i] + 0):
         note(s, n, NOTE_FREE, d.aux[i] + 0, d.order[i] + 0, 0, 0, -1)
 
@@ -307,7 +312,8 @@ def note_alloc(s: View, n: NotesView, d: DemandChunk, i: int, order: int, obj: i
 @part
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
-    if d.op[i] == ob.OP_ALLOC or d.op[i] == ob.OP_ALLOC_BULK or d.op[i] == ob.OP_ACCESS:
+    op = d.op[i]
+    if op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ACCESS or op == ob.OP_ALLOC_CONTIG:
         code = s.obj[d.obj[i]] + 0
         if code > OBJ_BASE_PAGES:
             note_alloc(s, n, d, i, d.order[i] + 0, d.obj[i] + 0)
@@ -340,7 +346,7 @@ def replay_rows_noting(
         if due and s.stat.spare_base_page < 0:
             return i, STOP_IDS
         s.stat.now = max(t, s.stat.now)
-        if s.cfg.open_loop:
+        if s.cfg.open_loop and d.op[i] < ob.OP_ALLOC_CONTIG:
             note_before(s, n, d, i)
             done = replay_row(s, d, i)
             note_after(s, n, d, i)

@@ -143,7 +143,7 @@ OF_SWAP = ("zram_ratio", "swappiness", "anon_used")
 def _idle(comparison: Comparison) -> Iterator[Part]:
     """Settings that were given and do nothing: those of swap, where there is none."""
     for name, runs in comparison.groups.items():
-        given = runs[0].provenance["vm_settings"]["given"]
+        given = runs[0].provenance.get("vm_settings", {}).get("given", {})
         idle = [] if given.get("zram") else [setting for setting in OF_SWAP if setting in given]
         if idle:
             do = "does" if len(idle) == 1 else "do"
