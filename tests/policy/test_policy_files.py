@@ -384,14 +384,18 @@ def test_counters_are_rows_of_the_table(synthetic_kev: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("counts", ["        self.c += 1\n", ""])
-def test_a_worker_that_moves_pages_by_itself_is_told_so(counts: str, tmp_path: Path, synthetic_kev: Path) -> None:
+def test_a_worker_that_moves_pages_by_itself_is_told_so(
+    counts: str, tmp_path: Path, synthetic_kev: Path
+) -> None:
     text = "class P(Hooks):\n    c = counter('c', 'x')\n    def worker(self, s):\n"
     text += f"        migrate_batch(s, zone_start_pfn(s, 0))\n{counts}        return 0\n"
     spec = written(tmp_path, text if counts else f"{CLASS}    def worker(self, s):\n        return 0\n")
     result = kevacuate.compare(synthetic_kev, ["mainline", spec], repeats=1)
     (said,) = (part.text for part in kevacuate.conclusion(result) if part.kind == "nothing")
     assert said.startswith("No policy queued an evacuation. ")
-    assert (f"The worker of {spec} acted by itself: the rows of The policy's own tell" in said) == bool(counts)
+    assert (f"The worker of {spec} acted by itself: the rows of The policy's own tell" in said) == bool(
+        counts
+    )
     assert ("says nothing about evacuation" in said) != bool(counts)
 
 
