@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_policy_parse import GOOD_VALUES
 
 import kevacuate
 from kevacuate import jit
@@ -19,6 +21,8 @@ from kevacuate.policy import load, parse_policy
 from kevacuate.policy import policy as policies
 from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
 from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
+from kevacuate.policy.knobs import COMMON
+from kevacuate.policy.settings import SETTINGS
 from kevacuate.reports.comparison.rows import comparison_rows
 from kevacuate.runs.replay import SETTLE_NS
 
@@ -283,6 +287,46 @@ def test_knobs_of_a_class_are_checked_and_take_effect(tmp_path: Path, synthetic_
     ):
         parse_policy(f"{spec},xyz=3")
     assert parse_policy(f"{spec},pool=8").evacuation(1, 1).pool == 8
+
+
+BATCHES = """class P(Hooks):
+    moved = counter("m", "pages")
+    took = counter("t", "ns")
+    def worker(self, s):
+        size = 1 << pageblock_order(s)
+        for block in range(0, nr_pageblocks(s) * size, size):
+            if page_zone(s, block) >= 0:
+                self.moved += migrate_batch(s, block)
+        self.took += spent(s)
+        return 500_000_000
+"""
+
+
+def digest(run: kevacuate.Run) -> str:
+    """What stands for the state in which a run has ended."""
+    return str(run.provenance["final_state_digest"])
+
+
+def test_the_page_says_which_knobs_reach_migrate_batch(tmp_path: Path, synthetic_kev: Path) -> None:
+    page = (
+        (ROOT / "docs" / "own-policy.md")
+        .read_text()
+        .partition("<!-- reached -->")[2]
+        .partition("<!-- end -->")[0]
+    )
+    told = {
+        name: row.rstrip("| ").rpartition("| ")[2]
+        for row in page.strip().splitlines()[2:]
+        for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+    }
+    assert set(told) == set(policies.POLICIES["evacuate"].knobs) - {*COMMON, *SETTINGS}
+    spec = written(tmp_path, BATCHES)
+    base = kevacuate.replay(synthetic_kev, spec)
+    for name, reached in told.items():
+        value = "0" if name == "no-workqueue" else GOOD_VALUES[name][0]
+        run = kevacuate.replay(synthetic_kev, f"{spec},{name}={value}")
+        same = run.metrics["policy"] == base.metrics["policy"] and digest(run) == digest(base)
+        assert ("no" if same else "yes") == reached, name
 
 
 def test_a_local_name_is_0_until_it_is_assigned(tmp_path: Path, synthetic_kev: Path) -> None:
