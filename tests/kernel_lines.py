@@ -19,7 +19,7 @@ MODEL = Path(__file__).resolve().parent.parent / "src" / "kevacuate" / "mm"
 _FUNCTION = re.compile(r"^(?!#|\s|typedef|struct \w+ \{)[\w\s*]*?\b(\w+)\(")
 _LINE = re.compile(r"(?<![\w.])(?P<file>\w+\.[ch])?:(?P<line>\d{2,5})\b")
 _FILE = re.compile(r"\b(?:mm|kernel|include/linux|drivers/block/zram)/\w+\.[ch]\b|\b\w+\.[ch]\b")
-_SAID = re.compile(r"\b([a-z_]\w{3,}) \($", re.ASCII)
+_SAID = re.compile(r"\b([a-z_]\w{3,})(?: \(|, )$", re.ASCII)
 
 
 def functions(text: str) -> list[tuple[int, int, str]]:

@@ -91,13 +91,11 @@ class Dask:
         with Client(self.address, timeout=180, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=300)
 
-    def await_work(self, sweep: subprocess.Popen[bytes]) -> None:
-        """Wait until a worker is at a run of cells, or the sweep has ended."""
+    def watch(self) -> Any:
+        """A client that sees what the workers are at."""
         from distributed import Client
 
-        with Client(self.address, timeout=60, set_as_default=False) as client:
-            while sweep.poll() is None and not any(client.processing().values()):
-                time.sleep(0.02)
+        return Client(self.address, timeout=180, set_as_default=False)
 
     def _begun(self, words: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "dask", *words], cwd=self._place, **QUIET)
@@ -142,10 +140,12 @@ def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rn
     if by_dask:
         dask.ensure()
         hands = ["--scheduler", dask.address]
+    watch = dask.watch() if by_dask else None
     sweep = subprocess.Popen([*SWEEP, str(grid), "--store", str(store), *hands], **QUIET)
     try:
-        if by_dask:  # which keeps results a run at a time: the moment is one of a run
-            dask.await_work(sweep)
+        if watch is not None:  # Dask keeps results a run at a time: the moment is one of a run
+            while sweep.poll() is None and not any(watch.processing().values()):
+                time.sleep(0.01)
         else:
             goal = min(count(store) + rng.randrange(1, 4), CELLS - 10)
             while sweep.poll() is None and count(store) < goal:
@@ -156,17 +156,22 @@ def one_kill(target: str, by_dask: bool, grid: Path, store: Path, dask: Dask, rn
             return -1
         os.kill(victim, signal.SIGKILL)
         at = count(store)
-        if target == "worker":  # the sweep goes on by itself; it is ended to let the next kill come
+        if target in (
+            "worker",
+            "dask worker",
+        ):  # the sweep goes on by itself; it is ended to let the next kill come
             while sweep.poll() is None and count(store) <= at:
                 time.sleep(0.02)
-        if target in ("worker", "dask worker"):
-            sweep.send_signal(signal.SIGINT)
+            sweep.send_signal(signal.SIGINT if target == "worker" else signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
             sweep.wait(60)
         return at
     finally:
         sweep.kill()
         sweep.wait()
+        if watch is not None:
+            with contextlib.suppress(Exception):  # its scheduler may be the one that was killed
+                watch.close(timeout=1)
 
 
 def killed(work: Path, grid: Path, whole: str) -> dict[str, Any]:
@@ -341,6 +346,9 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("--page", type=Path)
     given = parser.parse_args()
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would sweeps
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     grid, kept = work / "grid.toml", work / "figures.json"

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The one exception the package raises for bad input or a machine that cannot do what was asked, and the check of numbers."""
 
+import difflib
 import errno
 import operator
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,12 @@ def failing(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise KevacuateError(f"{what}: {error.strerror or error}.") from None
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """A question for the known names, *most* of them, that look like *name*; empty where none does."""
+    like = difflib.get_close_matches(name, list(known), n=most)
+    return f"did you mean {' or '.join(like)}?" if like else ""
 
 
 def whole_number(name: str, value: Any, least: int, most: int | None = None) -> int:

@@ -277,7 +277,7 @@ def test_compiling_is_said_where_it_happens_only(synthetic_kev: Path, tmp_path: 
         "import runpy; from kevacuate import jit; jit.EntryPoint.little = lambda *_: (False, None)\n"
         "runpy.run_module('kevacuate', run_name='__main__', alter_sys=True)"
     )
-    said = "kevacuate: compiling the model, first run only (up to a minute).\n"
+    said = "kevacuate: compiling the model or a policy's hooks, first run only (up to a minute, hooks seconds).\n"
     shown = []
     for _ in range(2):
         words = [sys.executable, "-c", code, "info", str(synthetic_kev)]

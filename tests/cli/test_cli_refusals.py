@@ -80,9 +80,20 @@ def test_unknown_policy_and_knob_before_anything_is_read(tmp_path: Path) -> None
             f"There is no policy 'evict': the known ones are {', '.join(policies_told())}; a file is written FILE.py:CLASS."
         )
         said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,items=3")
-        assert said.startswith("Policy evacuate has no knob 'items': it takes pool, wq, skip-hint")
+        assert said.startswith(
+            "Policy evacuate has no knob 'items': did you mean no-item? It takes pool, wq, skip-hint"
+        )
         said = refusal(command, tmp_path / "none.kev", "--policy", "evacuate,pool=many")
         assert said.startswith("Knob pool of policy evacuate cannot be 'many': it takes a number")
+
+
+def test_that_plain_python_is_slow_is_said_at_once(tmp_path: Path) -> None:
+    done = run("replay", tmp_path / "none.kev", "--debug")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == (
+        "kevacuate: runs as plain Python, which takes minutes where compiled code takes seconds."
+    )
+    assert "none.kev" in done.stderr.splitlines()[1]
 
 
 def test_a_node_that_the_machine_does_not_have(synthetic_kev: Path) -> None:

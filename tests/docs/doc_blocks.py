@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 RUN = ("sh", "console", "python")
 """Languages of what is run."""
-SHOWN = ("", "text", "json", "{toctree}")
+SHOWN = ("", "text", "json", "toml", "{toctree}")
 """Languages of what is only shown."""
 COMMAND = re.compile(r"\s*(\$ |>>> |sudo |kevacuate [^:]|pip |python3? |trace-cmd |perf |\.venv/)")
 """How a line begins that somebody would type."""

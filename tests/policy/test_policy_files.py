@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_policy_parse import GOOD_VALUES
 
 import kevacuate
 from kevacuate import jit
 from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
-from kevacuate.policy import parse_policy
+from kevacuate.policy import load, parse_policy
 from kevacuate.policy import policy as policies
 from kevacuate.policy.api import FUNCTIONS, WORKER_ONLY
 from kevacuate.policy.hooks import ANSWERS, EVENTS, HOOKS, Hooks
+from kevacuate.policy.knobs import COMMON
+from kevacuate.policy.settings import SETTINGS
 from kevacuate.reports.comparison.rows import comparison_rows
 from kevacuate.runs.replay import SETTLE_NS
 
@@ -49,8 +53,8 @@ REFUSED = {
     "class P:\n    pass": "has no policy 'P': it has no class of Hooks",
     "class Q(Hooks):\n    pass": "has no policy 'P': its classes of Hooks are Q",
     CLASS: "has no hook",
-    f"{CLASS}    def find_sutable_fallback(self, s):\n        return 1": "is no hook and which no hook calls",
-    f"{CLASS}    def worker(self):\n        return 0": r"p\.py:6: the hook worker of P takes 1 arguments: worker has 2",
+    f"{CLASS}    def find_sutable_fallback(self, s):\n        return 1": r"calls: did you mean find_suitable_fallback\?$",
+    f"{CLASS}    def worker(self):\n        return 0": r"p\.py:6: .* than it is given: write def worker\(self, s\)\.$",
     f"{CLASS}    @property\n    def worker(self, s):\n        return 0": "has a decorator",
     f"{CLAIM}if order > 3:\n            return 1": "can end without a return: it returns 0 or 1",
     f"{CLAIM}x = [1]\n        return 1": r"p\.py:7: the hook should_try_claim_block of P makes a list, which allocates memory",
@@ -67,12 +71,14 @@ REFUSED = {
     f"{WORK}return nothing(s)": "uses nothing, which is not defined in the file",
     f"{WORK}return s.stat.now": "takes an attribute of s",
     f"{WORK}return s[0]": "takes an index of something else",
+    f"{WORK}return self.rows[0]": r"takes an index of self\.rows, which the class does not declare\.$",
+    f"{WORK}return self.a[0]": r"takes an index of self\.a, which is a single number\.$",
     f"{WORK}t = s\n        return 0": "uses s by itself",
     f"{WORK}return now(s, 3)": "calls now with 2 arguments: it takes s",
     f"{WORK}return nr_free_pages(0, s)": "with s in another place: it takes s, z",
     f"{WORK}return min(s, 3)": "passes s to min",
     f"{WORK}return 5 / 2": "divides with /",
-    f"{WORK}return self.c": r"reads self\.c, which the class does not declare",
+    f"{WORK}return self.c": r"reads self\.c, which the class does not declare\.$",
     f"{WORK}self.r = 3\n        return 0": "it has several words",
     f"{WORK}print(1)\n        return 0": "only --debug can" if not jit.JIT_DISABLED else "",
     f"{WORK}open('x')\n        return 0": "uses open|uses 'x'",
@@ -81,6 +87,7 @@ REFUSED = {
     f"{WORK}import os\n        return 0": "uses import, which hooks cannot",
     f"{WORK}raise ValueError\n        return 0": "uses raise, which hooks cannot",
 }
+LINE = r"line \d+\)\.$" if jit.JIT_DISABLED else r"--debug names the line\)\.$"
 BASE = "class B(Hooks):\n    def worker(self, s):\n        return 0\n    def helper(self, s):\n        return 1\n"
 REFUSED |= {
     f"{WORK}x = (1, 2)\n        return 0": "makes a tuple, which allocates memory",
@@ -92,10 +99,10 @@ REFUSED |= {
     f"{WORK}return 1267650600228229401496703205376": "64 bits alone",
     f"{WORK}range = 3\n        for i in range(2):\n            pass\n        return 0": "a local name that shadows a function",
     f"{WORK}__machine = 3\n        return 0": "names with two underscores are not its own",
-    f"{CLASS}    def worker(self, now):\n        return 0": "the hook worker of P needs s as its second argument",
+    f"{CLASS}    def worker(self, now):\n        return 0": r"needs s as its second argument: write def worker\(self, s\)",
     f"{CLASS}    def worker(own, s):\n        return 0": "needs self as its first argument",
-    f"{CLASS}    def worker(self, s, more):\n        return 0": "takes 3 arguments: worker has 2",
-    f"{CLASS}    def worker(self, *s):\n        return 0": "takes 1 arguments: worker has 2|without defaults or stars",
+    f"{CLASS}    def worker(self, s, more):\n        return 0": "takes other arguments than it is given",
+    f"{CLASS}    def worker(self, *s):\n        return 0": "takes other arguments|without defaults or stars",
     f"{CLASS}    def worker(self, s=None):\n        return 0": "without defaults or stars",
     f"now = 7\n{WORK}return now(s)": "calls now, which is neither in the file nor a function",
     f"def evacuate_block(n):\n    return n\n{WORK}return evacuate_block(s, 1)": "with 2 arguments: it takes n",
@@ -115,17 +122,32 @@ REFUSED |= {
     + f"def f40(n):\n    return n\n{CLAIM}return f0(1) > 0": "in more than 10,000 calls of calls",
     f"from dataclasses import dataclass\nimport collections\n{CLASS}    worker = collections.Counter.update": "has no hook",
 }
+HELPED = "    def help(self, s):\n        return self.{}(s) + migrate_batch(s, 0)\n    def {}(self, s):\n        return 0\n"
+STOLEN = "    def page_stolen(self, s, z, pfn, order, start_type, block_type):\n        self.help(s)\n"
+LONG = "class P(Hooks):\n    leftover = numbers(4)\n    def worker(self, s):\n        "
+REFUSED |= {
+    f"{CLAIM}return {call}": rf"p\.py:7: the hook should_try_claim_block of P calls {call.partition('(')[0]}, which only the hook"
+    for call in (
+        "claim_block(s, 0, 1)", "migrate_batch(s, 0)", "compact_range(s, 0, 9)", "shrink_slab(s, 0, 0)", "spent(s)",
+    )
+} | {
+    CLASS + HELPED.format("other", "other") + STOLEN: r"p\.py:7: the hook page_stolen of P calls migrate_batch, which only",
+    f"{CLASS}    def help(self, s):\n        return 1\n    def workr(self, s):\n        return self.help(s)":
+        r"p\.py:8: P has a method workr, which is no hook and which no hook calls: did you mean worker\?$",
+    f"{CLASS}    def other(self, s):\n        return 1\n    def workr(self, s):\n        return 1": "has a method workr",
+    f"{CLASS}    def other(self, s):\n        return 1": "has a method other, which .* calls: the hooks are gfp_migratetype, ",
+    f"{LONG}return self.leftovr[0]": r"self\.leftovr, which the class does not declare: did you mean leftover\?$",
+    f"{LONG}return self.leftovr": r"reads self\.leftovr, which .*: did you mean leftover\?$",
+    f"{LONG}self.leftovr = 1\n        return 0": r"assigns to self\.leftovr, which .*: did you mean leftover\?$",
+}  # fmt: skip
 WRONG = {
     f"{CLAIM}while True:\n            order += 1\n        return 1": r"more than 1,048,576, the last in line 7\.",
     f"def h(n):\n    while n:\n        n = 1\n    return n\n{CLAIM}return h(3)": "more than 1,048,576, the last in line 3",
     "def h(n):\n    for i in range(1000):\n        n += i\n    return n\n"
     f"{CLAIM}for i in range(2000):\n            order += h(i)\n        return 1": "more than 1,048,576, the last in line 3",
-    f"{CLAIM}return 1 % self.a": "was ended: .*(division|modulo)",
-    f"{CLAIM}self.a //= self.a\n        return 1": "was ended: .*division",
-    f"{CLAIM}return migrate_batch(s, 0)": "which only the hook worker may",
-    f"{CLAIM}return compact_range(s, 0, 9)": "which only the hook worker may",
-    f"{CLAIM}return shrink_slab(s, 0, 0)": "which only the hook worker may",
-    f"{CLAIM}return spent(s)": "which only the hook worker may",
+    f"{CLAIM}return 1 % self.a": r"was ended: division by zero in line 7\.$",
+    f"{CLAIM}order += 1\n        self.a //= self.a\n        return 1": r"was ended: division by zero in line 8\.$",
+    f"def h(n):\n    n += 1\n    return n // (n - n)\n{CLAIM}return h(order)": r"was ended: division by zero in line 4\.$",
     f"{CLAIM}return find_suitable_fallback(s, 0, 0, 4, 0)": "gave 4 to a function of the model",
     f"{CLAIM}return enough_to_claim(s, zone_start_pfn(s, 0), 3)": "gave 3 to a function of the model",
     f"{CLAIM}return zone_start_pfn(s, -1)": "gave -1 to a function of the model",
@@ -135,13 +157,12 @@ WRONG = {
     f"{WORK}return shrink_slab(s, 0, 13)": "gave 13 to a function",
     f"{WORK}return shrink_slab(s, 99, 0)": "gave 99 to a function",
     f"{WORK}while True:\n            shrink_slab(s, 0, 0)\n        return 0": "more than 1,048,576",
-    f"{CLAIM}self.a += 1\n        return self.r[self.a]": "was ended: index is out of bounds",
-    f"{CLAIM}return self.b[-1]": "was ended: index is out of bounds",
-    f"{CLAIM}return 1 // self.a": "was ended: .*division",
+    f"{CLAIM}self.a += 1\n        return self.r[self.a]": rf"was ended: index is out of bounds \({LINE}",
+    f"{CLAIM}return self.b[-1]": rf"was ended: index is out of bounds \({LINE}",
+    f"{CLAIM}return 1 // self.a": r"was ended: division by zero in line 7\.$",
     f"{CLAIM}return 2": "returned 2: it returns 0 or 1",
     f"{CLAIM}return nr_free_pages(s, 99) > 0": "gave 99 to a function of the model",
     f"{CLAIM}return get_pfnblock_migratetype(s, 1 << 40) > 0": "gave 1099511627776 to a function",
-    f"{CLAIM}return claim_block(s, 0, 1)": "which only the hook worker may",
     f"{CLASS}    def gfp_migratetype(self, s, gfp, order, mt):\n        return 3": "returned 3",
     f"{CLASS}    def rmqueue(self, s, z, order, mt, alloc_flags, turn):\n        return 3": "returned 3: it returns mt",
     f"{CLASS}    def nr_pcp_alloc(self, s, z, cpu, order, wanted):\n        return 0": "returned 0",
@@ -165,6 +186,16 @@ def test_a_hook_that_goes_wrong_ends_the_run_with_a_sentence(
     with pytest.raises(KevacuateError, match=WRONG[text]) as caught:
         kevacuate.replay(synthetic_kev, written(tmp_path, text))
     assert "p.py:P" in str(caught.value)
+
+
+def test_the_model_refuses_what_a_hook_may_not_do_though_nobody_has_read_it(
+    tmp_path: Path, synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "WORKER_ONLY", ())
+    with pytest.raises(
+        KevacuateError, match=r"should_try_claim_block of p\.py:P changes the allocator at once"
+    ):
+        kevacuate.replay(synthetic_kev, written(tmp_path, f"{CLAIM}return spent(s)"))
 
 
 def test_hooks_of_another_class_of_the_file_are_inherited(tmp_path: Path, synthetic_kev: Path) -> None:
@@ -246,7 +277,56 @@ def test_knobs_of_a_class_are_checked_and_take_effect(tmp_path: Path, synthetic_
     for bad in ("10", "-1", "x", ""):
         with pytest.raises(KevacuateError, match="it takes a number from 0 to 9, default 3"):
             parse_policy(f"{spec},n={bad}")
+    with pytest.raises(
+        KevacuateError,
+        match=r"no knob 'nn': did you mean n\? It takes n, and the knobs of docs/policies\.md\.$",
+    ):
+        parse_policy(f"{spec},nn=3")
+    with pytest.raises(
+        KevacuateError, match=r"no knob 'xyz': it takes n, and the knobs of docs/policies\.md\.$"
+    ):
+        parse_policy(f"{spec},xyz=3")
     assert parse_policy(f"{spec},pool=8").evacuation(1, 1).pool == 8
+
+
+BATCHES = """class P(Hooks):
+    moved = counter("m", "pages")
+    took = counter("t", "ns")
+    def worker(self, s):
+        size = 1 << pageblock_order(s)
+        for block in range(0, nr_pageblocks(s) * size, size):
+            if page_zone(s, block) >= 0:
+                self.moved += migrate_batch(s, block)
+        self.took += spent(s)
+        return 500_000_000
+"""
+
+
+def digest(run: kevacuate.Run) -> str:
+    """What stands for the state in which a run has ended."""
+    return str(run.provenance["final_state_digest"])
+
+
+def test_the_page_says_which_knobs_reach_migrate_batch(tmp_path: Path, synthetic_kev: Path) -> None:
+    page = (
+        (ROOT / "docs" / "own-policy.md")
+        .read_text()
+        .partition("<!-- reached -->")[2]
+        .partition("<!-- end -->")[0]
+    )
+    told = {
+        name: row.rstrip("| ").rpartition("| ")[2]
+        for row in page.strip().splitlines()[2:]
+        for name in re.findall(r"`([^`]+)`", row.split("|")[1])
+    }
+    assert set(told) == set(policies.POLICIES["evacuate"].knobs) - {*COMMON, *SETTINGS}
+    spec = written(tmp_path, BATCHES)
+    base = kevacuate.replay(synthetic_kev, spec)
+    for name, reached in told.items():
+        value = "0" if name == "no-workqueue" else GOOD_VALUES[name][0]
+        run = kevacuate.replay(synthetic_kev, f"{spec},{name}={value}")
+        same = run.metrics["policy"] == base.metrics["policy"] and digest(run) == digest(base)
+        assert ("no" if same else "yes") == reached, name
 
 
 def test_a_local_name_is_0_until_it_is_assigned(tmp_path: Path, synthetic_kev: Path) -> None:
@@ -326,6 +406,16 @@ def test_an_edited_hook_alone_is_compiled_anew(tmp_path: Path, synthetic_kev: Pa
     assert keys[1]["worker"] != keys[2]["worker"]
 
 
+def test_a_line_that_is_told_is_the_file_s_where_machine_code_was_kept(
+    tmp_path: Path, synthetic_kev: Path
+) -> None:
+    for above, line in (("", 7), ("# one\n# two\n", 9)):
+        with pytest.raises(KevacuateError, match=f"division by zero in line {line}"):
+            kevacuate.replay(synthetic_kev, written(tmp_path, f"{above}{WORK}return 1 // self.a"))
+    with pytest.raises(KevacuateError, match="division by zero in line 8"):
+        kevacuate.replay(synthetic_kev, written(tmp_path, f"{WORK}# inside\n        return 1 // self.a"))
+
+
 def test_counters_are_rows_of_the_table(synthetic_kev: Path, tmp_path: Path) -> None:
     result = kevacuate.compare(synthetic_kev, ["mainline", EXAMPLES[0]], repeats=1)
     kevacuate.save(result, tmp_path / "saved")
@@ -335,6 +425,22 @@ def test_counters_are_rows_of_the_table(synthetic_kev: Path, tmp_path: Path) -> 
         assert base == (0.0,)
         assert own == (float(result.runs[1].metrics["policy"]["queued"]),)
         assert str(rows["policy.held_back"].row.direction) == "lower"
+
+
+@pytest.mark.parametrize("counts", ["        self.c += 1\n", ""])
+def test_a_worker_that_moves_pages_by_itself_is_told_so(
+    counts: str, tmp_path: Path, synthetic_kev: Path
+) -> None:
+    text = "class P(Hooks):\n    c = counter('c', 'x')\n    def worker(self, s):\n"
+    text += f"        migrate_batch(s, zone_start_pfn(s, 0))\n{counts}        return 0\n"
+    spec = written(tmp_path, text if counts else f"{CLASS}    def worker(self, s):\n        return 0\n")
+    result = kevacuate.compare(synthetic_kev, ["mainline", spec], repeats=1)
+    (said,) = (part.text for part in kevacuate.conclusion(result) if part.kind == "nothing")
+    assert said.startswith("No policy queued an evacuation. ")
+    assert (f"The worker of {spec} acted by itself: the rows of The policy's own tell" in said) == bool(
+        counts
+    )
+    assert ("says nothing about evacuation" in said) != bool(counts)
 
 
 def test_a_stored_result_loads_no_code(synthetic_kev: Path, tmp_path: Path) -> None:

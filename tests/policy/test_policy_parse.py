@@ -186,9 +186,14 @@ def test_unknown_policy_lists_the_known_ones(name: str) -> None:
 @pytest.mark.parametrize("knob", ["", "Pool", "pool ", "nr_items", "=3"])
 def test_unknown_knob_lists_the_knobs_of_that_policy(policy: str, knob: str) -> None:
     said = refusal(f"{policy},{knob}=3")
-    takes = re.search(r"it takes (.*)\.$", said)
+    takes = re.search(r"[Ii]t takes (.*)\.$", said)
     assert takes is not None
     assert takes[1].split(", ") == list(POLICIES[policy].knobs)
+
+
+def test_a_knob_misspelt_is_answered_with_the_one_like_it() -> None:
+    assert "no knob 'pol': did you mean pool? It takes pool, wq" in refusal("evacuate,pol=3")
+    assert "no knob 'xyz': it takes pool, wq" in refusal("evacuate,xyz=3")
 
 
 def test_mainline_takes_the_settings_and_no_knob_of_the_patch() -> None:

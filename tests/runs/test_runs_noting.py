@@ -60,6 +60,18 @@ def test_noting_changes_nothing(
     assert noted["series"] == plain.series
 
 
+def test_noting_changes_nothing_where_kswapd_has_the_tasks_cpu() -> None:
+    source = Recording.shipped()
+    options = ReplayOptions(samples=SAMPLES)
+    one = NotingReplay(source, build_demand(source), parse_policy("evacuate,skip-hint=ignore"), options)
+    assert one.state.view.cfg.kswapd_slice_ns > 0
+    one.watch(0, 512)
+    noted = one.run()
+    plain = replay(source, "evacuate,skip-hint=ignore", options=options)
+    assert noted.provenance["final_state_digest"] == plain.provenance["final_state_digest"]
+    assert noted.metrics == plain.metrics
+
+
 def test_the_notes_account_for_every_page(evacuated: tuple[NotingReplay, dict[str, object]]) -> None:
     account(evacuated[0])
 

@@ -13,6 +13,9 @@ import click
 
 def in_plain_python(context: click.Context) -> int:
     """Run the command of *context* again without ``--debug``, as plain Python; its exit code."""
+    click.echo(
+        "kevacuate: runs as plain Python, which takes minutes where compiled code takes seconds.", err=True
+    )
     arguments = [sys.executable, "-m", "kevacuate", str(context.command.name), *given(context)]
     sys.stdout.flush()
     return subprocess.call(arguments, env={**os.environ, "NUMBA_DISABLE_JIT": "1"})

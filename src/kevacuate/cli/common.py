@@ -29,8 +29,8 @@ from kevacuate.reports.escape import visible_block
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-COMPILING = "compiling the model, first run only (up to a minute)"
-"""Said when the model is compiled: its machine code is then kept on disk."""
+COMPILING = "compiling the model or a policy's hooks, first run only (up to a minute, hooks seconds)"
+"""Said when something is compiled: its machine code is then kept on disk."""
 
 
 QUIET_SECONDS = 1.0

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import signal
@@ -23,7 +22,7 @@ from kevacuate.cli.process import (
     know_failures,
     printing_failed,
 )
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, did_you_mean
 from kevacuate.reports.escape import visible
 
 COMMANDS = {
@@ -86,9 +85,9 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The subcommand; one that does not exist is answered with those that look like it."""
-        like = difflib.get_close_matches(args[0], COMMANDS, n=2)
-        if args[0] not in COMMANDS and like and not args[0].startswith("-"):
-            raise click.UsageError(f"There is no command {args[0]!r}: did you mean {' or '.join(like)}?", ctx)
+        meant = did_you_mean(args[0], COMMANDS, most=2)
+        if args[0] not in COMMANDS and meant and not args[0].startswith("-"):
+            raise click.UsageError(f"There is no command {args[0]!r}: {meant}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

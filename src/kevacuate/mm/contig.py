@@ -75,7 +75,7 @@ def pfn_range_valid_contig(s: View, z: int, start: int, end: int) -> bool:
 
 @part(cold=True)
 def undo_isolate_page_range(s: View, first: int, end: int) -> None:
-    """Give back the blocks *first* up to *end* (mm/page_isolation.c:566)."""
+    """Give back the blocks *first* up to *end* (mm/page_isolation.c:532)."""
     for block in range(first, end):
         unset_migratetype_isolate(s, block)
 

@@ -84,7 +84,7 @@ def should_abort_scan(s: View, sc: ScanControl, node: int) -> bool:
 
 @part(cold=True)
 def shrink_one_begins(s: View, sc: ScanControl, node: int, cpu: int) -> None:
-    """lru_gen_shrink_node up to the loop of try_to_shrink_lruvec (:5127): how much is scanned at this priority."""
+    """lru_gen_shrink_node (:5127) up to the loop of try_to_shrink_lruvec: how much is scanned at this priority."""
     sc.begun = 1
     sc.nr[0] = 0
     if sc.kswapd and sc.nr_boost_reclaim:

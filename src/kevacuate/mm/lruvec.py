@@ -95,13 +95,13 @@ def gen_type(attr: int) -> int:
 
 @part
 def lru_gen_is_active(pgdat: Node, gen: int) -> bool:
-    """Whether a generation is one of the two youngest, which count as active (mm_inline.h:149)."""
+    """Whether a generation is one of the two youngest, which count as active (mm_inline.h:165)."""
     return (pgdat.max_seq - gen) % k.MAX_NR_GENS < k.MIN_NR_GENS
 
 
 @part(cold=True)
 def lru_gen_update_size(s: View, pfn: int, attr: int, old: int, new: int) -> None:
-    """A folio goes from a generation to another, -1 being none: the sizes of both, and of active and inactive pages (:157)."""
+    """A folio goes from a generation to another, -1 being none: the sizes of both, and of active and inactive pages (:175)."""
     z = page_zone(s, pfn)
     zone = s.zone[z]
     pgdat = s.node[zone.node]
@@ -118,7 +118,7 @@ def lru_gen_update_size(s: View, pfn: int, attr: int, old: int, new: int) -> Non
 
 @part(cold=True)
 def lru_gen_folio_seq(s: View, pfn: int, attr: int, reclaiming: bool) -> int:
-    """The number of the generation that a folio belongs in, by its flags (:202)."""
+    """The number of the generation that a folio belongs in, by its flags (:221)."""
     pgdat = s.node[s.zone[page_zone(s, pfn)].node]
     marked = attr & k.ATTR_RECLAIM and attr & (k.ATTR_DIRTY | k.ATTR_WRITEBACK)
     if attr & k.ATTR_ACTIVE:
@@ -134,7 +134,7 @@ def lru_gen_folio_seq(s: View, pfn: int, attr: int, reclaiming: bool) -> int:
 
 @part(cold=True)
 def lru_gen_add_folio(s: View, pfn: int, attr: int, obj: int, reclaiming: bool) -> None:
-    """Put a folio into its generation: at the head of the list, if it is to be reclaimed at the tail (:241)."""
+    """Put a folio into its generation: at the head of the list, if it is to be reclaimed at the tail (:255)."""
     gen = lru_gen_folio_seq(s, pfn, attr, reclaiming) % k.MAX_NR_GENS
     word = gen_word(s, obj)
     s.lru[word] = (s.lru[word] & ~7) | (gen + 1)
@@ -150,7 +150,7 @@ def lru_gen_add_folio(s: View, pfn: int, attr: int, obj: int, reclaiming: bool) 
 
 @part(cold=True)
 def lru_gen_del_folio(s: View, pfn: int, attr: int, obj: int, reclaiming: bool) -> None:
-    """Take a folio out of its generation; one of an active generation is active, unless it is to be reclaimed (:270)."""
+    """Take a folio out of its generation; one of an active generation is active, unless it is to be reclaimed (:285)."""
     word = gen_word(s, obj)
     gen = (s.lru[word] & 7) - 1
     s.lru[word] = s.lru[word] & ~7

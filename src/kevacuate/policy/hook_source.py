@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from kevacuate.errors import did_you_mean
 from kevacuate.jit import HOOK_NUMBERS
 from kevacuate.mm.constants import MOST_ROUNDS
 from kevacuate.policy.hooks import EVENTS
@@ -26,6 +28,17 @@ BUILTINS = frozenset(("min", "max", "abs", "range", "int", "bool"))
 
 DEBUG_BUILTINS = frozenset(("print", "breakpoint", "repr", "hex"))
 """Builtins that they may call besides in plain Python."""
+
+_DIVIDER = """
+def {name}(a, b):
+    if b == 0:
+        raise ZeroDivisionError({said!r})
+    return {of}(a, b)
+"""
+"""A quotient or a remainder that says in which line it is one by zero."""
+
+_PLACE = re.compile(r"@(\w+)\+(\d+)")
+"""A line of a function, counted from its first: what stands elsewhere in the file is no part of a hook's machine code."""
 
 _STATEMENTS: tuple[type[ast.stmt], ...] = (
     ast.Assign, ast.AugAssign, ast.AnnAssign, ast.If, ast.While, ast.For, ast.Return, ast.Expr, ast.Pass, ast.Break, ast.Continue,
@@ -164,7 +177,7 @@ class Checker:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
             name = node.attr
             if name not in self.fields:
-                yield Fault(node.lineno, f"assigns to self.{name}, which the class does not declare")
+                yield Fault(node.lineno, f"assigns to {self.undeclared(name)}")
             elif name in self.knobs:
                 yield Fault(node.lineno, f"assigns to self.{name}, which is a knob and does not change")
             elif self.fields[name]:
@@ -178,16 +191,24 @@ class Checker:
     def subscript(self, node: ast.Subscript) -> Iterator[Fault]:
         """Only fields of several words have an index."""
         held = node.value
-        own = isinstance(held, ast.Attribute) and isinstance(held.value, ast.Name) and held.value.id == "self"
-        if not own or not self.fields.get(held.attr if isinstance(held, ast.Attribute) else "", 0):
-            yield Fault(
-                node.lineno, "takes an index of something else than a field of self with several words"
-            )
+        name = held.attr if isinstance(held, ast.Attribute) and ast.unparse(held.value) == "self" else ""
+        if not self.fields.get(name, 0):
+            what = "something else than a field of self with several words"
+            if name in self.fields:
+                what = f"self.{name}, which is a single number"
+            elif name:
+                what = self.undeclared(name)
+            yield Fault(node.lineno, f"takes an index of {what}")
             return
         if isinstance(node.slice, ast.Slice):
             yield Fault(node.lineno, "takes a slice, which allocates memory")
             return
         yield from self.expression(node.slice)
+
+    def undeclared(self, name: str) -> str:
+        """A field that the class does not declare, and which it may have been."""
+        meant = did_you_mean(name, self.fields)
+        return f"self.{name}, which the class does not declare{': ' if meant else ''}{meant}"
 
     def expression(self, node: ast.expr) -> Iterator[Fault]:
         """What is wrong with an expression."""
@@ -242,7 +263,7 @@ class Checker:
             yield Fault(node.lineno, f"takes an attribute of {of}: ask the model's functions instead")
         elif node.value.id == "self" and self.has_self:
             if node.attr not in self.fields:
-                yield Fault(node.lineno, f"reads self.{node.attr}, which the class does not declare")
+                yield Fault(node.lineno, f"reads {self.undeclared(node.attr)}")
             elif self.fields[node.attr]:
                 yield Fault(node.lineno, f"reads self.{node.attr} as a whole: it has several words")
         elif node.value.id in self.local or node.value.id == "s":
@@ -341,6 +362,10 @@ class _Prepare(ast.NodeTransformer):
     ----------
     prefix : str
         Of the functions that methods become.
+    name : str
+        What this function is called when it is prepared.
+    line : int
+        Its first line.
     machine : str
         What the machine is called in this function.
     without : frozenset of str
@@ -349,8 +374,11 @@ class _Prepare(ast.NodeTransformer):
         Whether it is a hook that answers nothing.
     """
 
-    def __init__(self, prefix: str, machine: str, without: frozenset[str], *, event: bool) -> None:
+    def __init__(
+        self, prefix: str, name: str, line: int, machine: str, without: frozenset[str], *, event: bool
+    ) -> None:
         self.prefix, self.machine, self.without, self.event = prefix, machine, without, event
+        self.name, self.line = name, line
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """``self.method(...)`` becomes a call of a function that takes self."""
@@ -392,14 +420,16 @@ class _Prepare(ast.NodeTransformer):
         if isinstance(node.op, ast.LShift | ast.RShift):
             node.right = _within_64(node.right)
         elif isinstance(node.op, ast.FloorDiv | ast.Mod):
-            name = QUOTIENT if isinstance(node.op, ast.FloorDiv) else REMAINDER
+            of = QUOTIENT if isinstance(node.op, ast.FloorDiv) else REMAINDER
+            name = f"{of}_{self.name}_{node.lineno - self.line}"
             call = ast.Call(ast.Name(name, ast.Load()), [node.left, node.right], [])
             return ast.copy_location(call, node)
         return node
 
     def counted(self, line: int) -> list[ast.stmt]:
         """Statements that count a round or a call, and end the hook where there were too many."""
-        said = f"its loops and calls are more than {MOST_ROUNDS:,}, the last in line {line}"
+        place = f"@{self.name}+{line - self.line}"
+        said = f"its loops and calls are more than {MOST_ROUNDS:,}, the last in line {place}"
         return ast.parse(f"if {TOO_MANY}({self.machine}):\n    raise RuntimeError({said!r})").body
 
     def _loop(self, node: ast.While | ast.For) -> ast.AST:
@@ -430,7 +460,7 @@ def prepared(
     """
     made: ast.FunctionDef = copy.deepcopy(function)
     machine = "s" if takes_machine(function) else MACHINE
-    prepare = _Prepare(prefix, machine, without, event=hook in EVENTS)
+    prepare = _Prepare(prefix, name, function.lineno, machine, without, event=hook in EVENTS)
     prepare.visit(made)
     made.name, made.returns, made.decorator_list = name, None, []
     for one in made.args.args:
@@ -458,6 +488,24 @@ def prepared(
     return ast.fix_missing_locations(made)
 
 
-def arity_words(hook: str, takes: int, wanted: int) -> str:
-    """What is said of a hook with a wrong number of arguments."""
-    return f"takes {takes} arguments: {hook} has {wanted}, self among them"
+def dividers(made: ast.FunctionDef) -> dict[str, str]:
+    """Source of the quotients and remainders that a prepared function calls, by name."""
+    found: dict[str, str] = {}
+    for node in ast.walk(made):
+        if isinstance(node, ast.Name) and node.id.startswith((f"{QUOTIENT}_", f"{REMAINDER}_")):
+            of = QUOTIENT if node.id.startswith(QUOTIENT) else REMAINDER
+            place, _, offset = node.id.removeprefix(f"{of}_").rpartition("_")
+            said = f"division by zero in line @{place}+{offset}"
+            found[node.id] = _DIVIDER.format(name=node.id, said=said, of=of)
+    return found
+
+
+def lines_told(function: ast.FunctionDef) -> list[int]:
+    """Lines that a prepared function's errors may name, counted from its first."""
+    told = ast.While | ast.For | ast.BinOp | ast.AugAssign
+    return [node.lineno - function.lineno for node in ast.walk(function) if isinstance(node, told)]
+
+
+def with_lines(said: str, first: Callable[[str], int]) -> str:
+    """An error of a prepared function with the file's lines; *first* gives that of a prepared function by its name."""
+    return _PLACE.sub(lambda place: str(first(place[1]) + int(place[2])), said)

@@ -13,6 +13,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import Config
 from kevacuate.mm.layout import State, policy_words, with_policy_words, with_policy_worker
+from kevacuate.policy.hook_source import with_lines
 from kevacuate.policy.hooks import (
     ANSWERS,
     BY_BLOCK,
@@ -123,14 +124,17 @@ def refuse_wrong_hook(state: State, file: HooksFile | None) -> None:
 
 
 def _told(file: HooksFile, value: int) -> str:
-    """What ended a hook, and in plain Python the line."""
+    """What ended a hook, and the line: of an index out of bounds in plain Python alone."""
     if not jit.JIT_DISABLED:
         from kevacuate.hookcompiler import told_exception
 
-        return told_exception(value)
+        said = told_exception(value)
+        told = with_lines(said, file.first_line)
+        return told if told != said else f"{said} (--debug names the line)"
     error = jit.hook_errors[value - 1]
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file.path)]
-    return f"{error} (line {lines[-1]})" if lines else str(error)
+    said, told = str(error), with_lines(str(error), file.first_line)
+    return f"{said} (line {lines[-1]})" if lines and told == said else told
 
 
 def counted(state: State, file: HooksFile | None) -> dict[str, float]:

@@ -22,18 +22,20 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from kevacuate import jit
-from kevacuate.errors import KevacuateError, small_file
+from kevacuate.errors import KevacuateError, did_you_mean, small_file
 from kevacuate.mm import policy_calls
 from kevacuate.mm.hooks import quotient, remainder, round_too_many
+from kevacuate.policy.api import WORKER_ONLY
 from kevacuate.policy.hook_source import (
     QUOTIENT,
     REMAINDER,
     TOO_MANY,
     Checker,
     Fault,
-    arity_words,
     called_names,
+    dividers,
     ends,
+    lines_told,
     prepared,
     takes_machine,
     used_names,
@@ -130,7 +132,8 @@ class HooksFile:
 
     def wrong(self, line: int, hook: str, what: str) -> KevacuateError:
         """A sentence of what is wrong with a hook."""
-        return KevacuateError(f"{self.path}:{line}: the hook {hook} of {self.name} {what}.")
+        end = "" if what.endswith("?") else "."
+        return KevacuateError(f"{self.path}:{line}: the hook {hook} of {self.name} {what}{end}")
 
     def takes(self, name: str) -> list[str] | None:
         """The names of the arguments of a function that hooks call, without self; None of a builtin."""
@@ -140,6 +143,16 @@ class HooksFile:
         found = self.global_value(name)
         function = getattr(found, "py_func", found)
         return list(inspect.signature(function).parameters) if isinstance(function, FunctionType) else None
+
+    @property
+    def prefix(self) -> str:
+        """What stands before a method's name where it is a function."""
+        return f"_{self.name}_"
+
+    def first_line(self, place: str) -> int:
+        """The first line of a function that was made ready under this name."""
+        method = self.methods.get(place.removeprefix(self.prefix))
+        return (self.functions.get(place) or method or self.tree.body[0]).lineno
 
     def reached(self, hook: str) -> dict[str, ast.FunctionDef]:
         """A hook and what it calls of the file, by name: ``self.NAME`` for a method.
@@ -237,12 +250,8 @@ def check(file: HooksFile) -> None:
             if faults:
                 first = min(faults, key=lambda fault: fault.line)
                 raise file.wrong(first.line, hook, first.what)
-    unused = [name for name in file.methods if f"self.{name}" not in used]
-    if unused:
-        raise KevacuateError(
-            f"{file.path}:{file.methods[unused[0]].lineno}: {file.name} has a method {unused[0]}, which is no hook and which no "
-            f"hook calls: the hooks are {', '.join(HOOKS)}."
-        )
+        check_place(file, hook)
+    check_used(file, used)
     if not file.hooks:
         raise KevacuateError(f"{file.path}: {file.name} has no hook: give it one of {', '.join(HOOKS)}.")
 
@@ -256,13 +265,54 @@ def check_form(file: HooksFile, hook: str) -> None:
         What is wrong.
     """
     method = file.methods[hook]
-    takes, wanted = len(method.args.args), len(inspect.signature(getattr(Hooks, hook)).parameters)
-    if takes != wanted:
-        raise file.wrong(method.lineno, hook, arity_words(hook, takes, wanted))
+    given = inspect.signature(getattr(Hooks, hook)).parameters
+    write = f"write def {hook}({', '.join(given)})"
+    if len(method.args.args) != len(given):
+        raise file.wrong(method.lineno, hook, f"takes other arguments than it is given: {write}")
     if method.args.args[1].arg != "s":
-        raise file.wrong(method.lineno, hook, "needs s as its second argument")
+        raise file.wrong(method.lineno, hook, f"needs s as its second argument: {write}")
     if hook not in EVENTS and not ends(method.body):
         raise file.wrong(method.lineno, hook, f"can end without a return: it returns {ANSWERS[hook]}")
+
+
+def check_place(file: HooksFile, hook: str) -> None:
+    """Refuse a hook but the worker that calls what changes the allocator at once, itself or by what it calls of the file.
+
+    Raises
+    ------
+    KevacuateError
+        The first such call.
+    """
+    if hook == "worker":
+        return
+    calls = (n for one in file.reached(hook).values() for n in ast.walk(one) if isinstance(n, ast.Call))
+    for node in sorted(calls, key=lambda call: call.lineno):
+        called = ast.unparse(node.func)
+        if any(file.global_value(called) is one for one in WORKER_ONLY):
+            raise file.wrong(node.lineno, hook, f"calls {called}, which only the hook worker may")
+
+
+def check_used(file: HooksFile, used: set[str]) -> None:
+    """Refuse methods that no hook calls: a hook's name is misspelt, most likely. *used* are those that are called.
+
+    Raises
+    ------
+    KevacuateError
+        The first one that is not called by another of them; before that one whose name is like a hook's.
+    """
+    unused = [name for name in file.methods if f"self.{name}" not in used]
+    if not unused:
+        return
+    called = {
+        inner for name in unused for inner in called_names(file.methods[name]) if inner != f"self.{name}"
+    }
+    first = [name for name in unused if f"self.{name}" not in called] or unused
+    name = next((one for one in first if did_you_mean(one, HOOKS)), first[0])
+    meant = did_you_mean(name, HOOKS) or f"the hooks are {', '.join(HOOKS)}."
+    where = f"{file.path}:{file.methods[name].lineno}"
+    raise KevacuateError(
+        f"{where}: {file.name} has a method {name}, which is no hook and which no hook calls: {meant}"
+    )
 
 
 def check_bases(file: HooksFile) -> None:
@@ -312,8 +362,8 @@ def ready(file: HooksFile, hook: str, fields: object) -> ReadyHook:
     reached = file.reached(hook)
     space = dict(file.policy._space)  # type: ignore[attr-defined]
     space |= {TOO_MANY: round_too_many, QUOTIENT: quotient, REMAINDER: remainder}
-    prefix = f"_{file.name}_"
-    parts = [ast.dump(node) for node in reached.values()]
+    prefix = file.prefix
+    parts = [(ast.dump(node), lines_told(node)) for node in reached.values()]
     used = sorted({name for node in reached.values() for name in used_names(node)})
     numbers = {name: value for name in used if isinstance(value := file.global_value(name), int)}
     told = repr((jit.source_digest() if not jit.JIT_DISABLED else "", hook, parts, numbers, fields))
@@ -324,13 +374,21 @@ def ready(file: HooksFile, hook: str, fields: object) -> ReadyHook:
         is_hook = name == f"self.{hook}"
         made = prepared(node, place, prefix, file.without_machine, hook=hook if is_hook else "")
         exec(compile(ast.Module([made], []), str(file.path), "exec"), space)
-        function = space[place]
-        function.__name__ = function.__qualname__ = f"{place}_{key}"
-        function.__module__ = "kevacuate.policy"
+        for divider, text in dividers(made).items():
+            exec(compile(text, "<a division of a hook>", "exec"), space)
+            space[divider] = jit.foreign_part(_named(space[divider], divider, key))
+        function = _named(space[place], place, key)
         if not is_hook:
             space[place] = jit.foreign_part(function)
     space["__name__"] = "kevacuate.policy"
     return ReadyHook(space[f"{prefix}{hook}"], key)
+
+
+def _named(function: FunctionType, name: str, key: str) -> FunctionType:
+    """A function under a name that no other has."""
+    function.__name__ = function.__qualname__ = f"{name}_{key}"
+    function.__module__ = "kevacuate.policy"
+    return function
 
 
 _loaded: dict[tuple[str, str, str], HooksFile] = {}

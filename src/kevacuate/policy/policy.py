@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from kevacuate.errors import KevacuateError
+from kevacuate.errors import KevacuateError, did_you_mean
 from kevacuate.mm.constants import REGION_AUTO
 from kevacuate.mm.layout import EvacuationConfig, RegionConfig
 from kevacuate.policy.evacuate import EVACUATE
@@ -181,7 +181,7 @@ def parse_policy(spec: str) -> Policy:
     for part in parts:
         knob, equals, text = part.partition("=")
         if knob not in takes:
-            raise KevacuateError(f"Policy {name} has no knob {_shown(knob)!r}: it takes {', '.join(takes)}.")
+            raise _no_knob(name, knob, takes, own)
         if knob in knobs:
             raise KevacuateError(f"Policy {_shown(spec)!r} gives the knob {knob} twice: keep one.")
         try:
@@ -192,6 +192,15 @@ def parse_policy(spec: str) -> Policy:
                 f"Knob {knob} of policy {name} cannot be {_shown(shown)!r}: it takes {takes[knob].values}."
             ) from None
     return Policy(spec.strip(), name, knobs, own)
+
+
+def _no_knob(name: str, knob: str, takes: Iterable[str], own: PolicyKind | None) -> KevacuateError:
+    """The refusal of a knob: what it may have been, and which there are; of hooks their own, as they take all others too."""
+    shown = [one for one in takes if not own or one not in KNOBS]
+    listed = ", ".join([*shown, "and the knobs of docs/policies.md"] if own else shown)
+    meant = did_you_mean(knob, takes)
+    asked = f"{meant} It" if meant else "it"
+    return KevacuateError(f"Policy {name} has no knob {_shown(knob)!r}: {asked} takes {listed}.")
 
 
 def _shown(text: str) -> str:

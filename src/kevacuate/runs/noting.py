@@ -35,6 +35,8 @@ from kevacuate.runs.loop import (
     STOP_SAMPLE,
     one_block,
     replay_row,
+    row_begins,
+    row_time,
 )
 from kevacuate.runs.replay import Replay
 
@@ -336,15 +338,17 @@ def replay_rows_noting(
         advance_noting(s, n, until)
     i = start
     while i < end:
-        t = d.t[i]
-        if t >= next_sample:
+        if d.t[i] >= next_sample:
             return i, STOP_SAMPLE
         if s.stat.nr_log > room or n.fixed[N_COUNT] > n.fixed[N_CAPACITY] - LOG_MARGIN:
             return i, STOP_LOG
-        due = t >= s.stat.next_due
-        advance_noting(s, n, t)
-        if due and s.stat.spare_base_page < 0:
-            return i, STOP_IDS
+        t = row_time(s, d.t[i])
+        while t >= s.stat.next_due:
+            advance_noting(s, n, t)
+            if s.stat.spare_base_page < 0:
+                return i, STOP_IDS
+            t = row_time(s, d.t[i])
+        row_begins(s, d.t[i])
         s.stat.now = max(t, s.stat.now)
         if s.cfg.open_loop and d.op[i] < ob.OP_ALLOC_CONTIG:
             note_before(s, n, d, i)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections import Counter
@@ -11,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kevacuate.errors import KevacuateError, failing, named_file, small_file
+from kevacuate.errors import KevacuateError, did_you_mean, failing, named_file, small_file
 from kevacuate.workload.describe import PARTS, Described, GiganticPages, Machine, PartOf, Rhythm, Workload
 from kevacuate.workload.machine import memory_pages
 from kevacuate.workload.named import PREFIX, path_of
@@ -61,9 +60,9 @@ class _Reader:
     def unknown(self, where: str, name: str, known: Iterable[str], what: str) -> KevacuateError:
         """The refusal of a name that is none of those known."""
         names = sorted(known)
-        like = difflib.get_close_matches(name, names, n=1)
-        meant = f" (did you mean {like[0]}?)" if like else ""
-        return self.wrong(where, f"there is no {what} {name!r}{meant}; known are {', '.join(names)}.")
+        meant = did_you_mean(name, names)
+        asked = f" ({meant})" if meant else ""
+        return self.wrong(where, f"there is no {what} {name!r}{asked}; known are {', '.join(names)}.")
 
     def table(self, kind: type[T], given: Any, number: int = 0, **more: Any) -> T:
         """A table of the file as a description; *more* are fields that are no keys."""

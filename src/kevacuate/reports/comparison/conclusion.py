@@ -10,7 +10,7 @@ from kevacuate.measure import Comparison, Run
 from kevacuate.measure.claims import nothing_words
 from kevacuate.measure.deciding import DECIDING, decided
 from kevacuate.measure.permutation import DIFFERS, RUNS, mean, rule, spread
-from kevacuate.measure.rows import Row
+from kevacuate.measure.rows import OWN, Row
 from kevacuate.measure.sequential import DIFFERS as CALLED
 from kevacuate.measure.sequential import Sequential
 from kevacuate.measure.table import AT_THE_END, COMPACTION, EXTFRAG, OVER_THE_RUN
@@ -208,6 +208,23 @@ def _tally(names: Sequence[str], group: int, tested: Sequence[GroupRow[Row]]) ->
     )
 
 
+def _nothing(comparison: Comparison, groups: Sequence[Sequence[Run]]) -> Part:
+    """That no policy evacuated as the patch does; of policies of hooks whose workers did something, where that is told."""
+    said = ["No policy queued an evacuation."]
+    own = [
+        runs[0].policy
+        for runs in groups
+        if any(run.provenance.get("policy_rows") and run.metrics["worker_cpu_seconds"] for run in runs)
+    ]
+    if own:
+        said.append(f"The worker of {' and '.join(own)} acted by itself: the rows of {OWN} tell what it did.")
+    if why := nothing_words(comparison.recording):
+        said.append(why)
+    elif not own:
+        said.append("This comparison says nothing about evacuation.")
+    return Part("nothing", " ".join(said))
+
+
 def _when(row: Row) -> str:
     """When a row's figure is measured, where its name leaves that open."""
     return {AT_THE_END: " at the end", OVER_THE_RUN: " over the run"}.get(row.section, "")
@@ -232,9 +249,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
     parts: list[Part] = [*_verdict(comparison, rows)] if len(groups) > 1 else []
     parts += decided_parts(comparison, rows)
     if not evacuating:
-        text = "No policy queued an evacuation."
-        why = nothing_words(comparison.recording)
-        parts.append(Part("nothing", f"{text} {why or 'This comparison says nothing about evacuation.'}"))
+        parts.append(_nothing(comparison, groups))
     for i in range(1, len(groups)):
         parts += [_effect(groups[i], by_id(rows), i)] if i in evacuating else []
         parts += _outcomes(list(comparison.groups), i, rows) if comparison.repeated else []
