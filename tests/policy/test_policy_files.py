@@ -135,6 +135,7 @@ REFUSED |= {
     f"{CLASS}    def help(self, s):\n        return 1\n    def workr(self, s):\n        return self.help(s)":
         r"p\.py:8: P has a method workr, which is no hook and which no hook calls: did you mean worker\?$",
     f"{CLASS}    def other(self, s):\n        return 1\n    def workr(self, s):\n        return 1": "has a method workr",
+    f"{CLASS}    def help(self, s):\n        return 1\n    def other(self, s):\n        return self.help(s)": "method other,",
     f"{CLASS}    def other(self, s):\n        return 1": "has a method other, which .* calls: the hooks are gfp_migratetype, ",
     f"{LONG}return self.leftovr[0]": r"self\.leftovr, which the class does not declare: did you mean leftover\?$",
     f"{LONG}return self.leftovr": r"reads self\.leftovr, which .*: did you mean leftover\?$",

@@ -57,9 +57,18 @@ def arrow_of(column: npt.NDArray[Any]) -> pa.Array:
     return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(cells)])
 
 
+_OTHER_NAMES = {"halffloat": "float16", "float": "float32", "double": "float64"}
+"""Names of Arrow's types that are not NumPy's."""
+
+
+def numpy_type(kind: pa.DataType) -> np.dtype[Any]:
+    """NumPy's type of Arrow's numbers. ``to_pandas_dtype`` says it, too, but imports pandas in pyarrow before 26."""
+    return np.dtype(_OTHER_NAMES.get(str(kind), str(kind)))
+
+
 def numpy_of(column: pa.Array) -> npt.NDArray[Any]:
     """Arrow's array of numbers, none missing, as NumPy's, which shares the memory (not of bools): see :func:`arrow_of`."""
-    dtype = np.dtype(column.type.to_pandas_dtype())
+    dtype = numpy_type(column.type)
     if not len(column):
         return np.empty(0, dtype)
     cells = column.buffers()[1]
