@@ -320,4 +320,14 @@ def test_copies_that_share_a_cpu_take_turns_in_slices() -> None:
 
 
 def test_every_op_has_a_rule() -> None:
-    assert len(DemandOp) == 10, "demand/again.py and runs/scaled_rows.py say what becomes of each op"
+    assert len(DemandOp) == 12, "demand/again.py and runs/scaled_rows.py say what becomes of each op"
+
+
+def test_a_contiguous_allocation_that_a_pass_leaves_is_freed_as_one() -> None:
+    known = Known(start_of(), [row(1, DemandOp.ALLOC_CONTIG, 0, 18), row(2, ALLOC, 1, 3)])
+    rows = rows_of(plan_of(known, 1, 1, 2).chunks())
+    assert sorted((r.op, r.order) for r in rows if r.op not in (ALLOC, DemandOp.ALLOC_CONTIG)) == [
+        (FREE, 3),
+        (DemandOp.FREE_CONTIG, 18),
+    ]
+    assert sum(r.op == DemandOp.ALLOC_CONTIG for r in rows) == 2

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import gzip
 import re
+import resource
 import shutil
+import signal
 import struct
 from dataclasses import replace
 from functools import cache
@@ -293,3 +295,17 @@ def test_a_form_of_another_tool_is_no_file_to_begin_from(suffix: str, tmp_path: 
     where, _ = save_start(used(), tmp_path / f"used{suffix}")
     with pytest.raises(KevacuateError, match=r"make it one by `kevacuate start .* -o NAME\.kev`"):
         kevacuate.open(SMALL, start=where)
+
+
+@pytest.mark.parametrize("name", ["used.proc", "used.llfree", "used.kev"])
+def test_a_file_that_cannot_grow_is_told(tmp_path: Path, name: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(KevacuateError, match=r"cannot be written: File too large"):
+            save_start(used(), tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert not [*tmp_path.iterdir()]

@@ -11,12 +11,15 @@ from workload_book import book_of, rows_of, workload
 import kevacuate
 from kevacuate import KevacuateError, ReplayOptions
 from kevacuate.demand.build import build_demand
+from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.mm.check import check
 from kevacuate.mm.fields import LogRecord
 from kevacuate.policy import parse_policy
 from kevacuate.runs.noting import NOTE_ALLOC, NOTE_FREE, NotingReplay
 from kevacuate.runs.replay import Replay
+from kevacuate.runs.start import start_state
 from kevacuate.workload import describe as ds
+from kevacuate.workload.opening import on_start
 from kevacuate.workload.stream import workload_recording
 
 PARTS = (
@@ -121,3 +124,37 @@ def test_the_story_of_a_page_tells_of_pages_of_a_gibibyte() -> None:
     gigantic = notes["kind"][notes["a"] == 18].tolist()
     assert run.metrics["contig"]["served"] > 1
     assert gigantic[:2] == [NOTE_ALLOC, NOTE_FREE]
+
+
+def _gigantic() -> ds.Workload:
+    """A workload that asks for pages of 1 GiB over and over, on a machine of 3 GiB."""
+    parts = (ds.Anonymous(memory="8MiB", lifetime="5ms"), ds.GiganticRequests(count=1, lifetime="200ms"))
+    return workload(*parts, memory="3GiB", duration="2s", fill="100ms", zones="one")
+
+
+def test_pages_of_a_gibibyte_are_stored_drawn_anew_and_repeated(tmp_path: Path) -> None:
+    stored = kevacuate.generate(_gigantic(), tmp_path / "stored.kev").path
+    own = kevacuate.replay(stored).metrics["contig"]
+    anew = kevacuate.replay(stored, options=ReplayOptions(seed=1)).metrics["contig"]
+    assert anew["served"] + anew["failed"] == own["served"] + own["failed"] > 0
+    twice = kevacuate.scale(stored, tmp_path / "twice.kev", length=2).recording
+    book = book_of(build_demand(twice).chunks(closed=True))
+    assert sum(born.order == 18 for born, _ in book.lives) > own["served"]
+
+
+def test_pages_of_a_gibibyte_are_asked_for_on_another_start_state() -> None:
+    before = start_state(
+        workload(
+            ds.Anonymous(memory="50%", tasks=1), memory="3GiB", duration="2s", fill="100ms", zones="one"
+        ),
+        policy="mainline",
+    )
+    assert start_objects(before.state, pages_in_use(before.state, before.machine.hugepage_order)).pfn.size
+    contig = kevacuate.replay(on_start(workload_recording(_gigantic()), before)).metrics["contig"]
+    assert contig["served"] + contig["failed"] > 0
+
+
+def test_pages_of_a_gibibyte_end_with_all_that_is_alive() -> None:
+    at_end, freed = (start_state(_gigantic(), policy="mainline", at=1.95, free=share) for share in (0.0, 1.0))
+    pages = [int((1 << one.state.free.order.astype(int)).sum()) for one in (at_end, freed)]
+    assert pages[1] - pages[0] >= 1 << 18

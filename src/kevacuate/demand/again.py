@@ -111,7 +111,8 @@ def give_way(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int, order: in
         own = i64(s.waiting[s.g[G_NEXT]])
         s.g[G_DEBT] -= i64(1) << i64(s.order[own])
         s.g[G_NEXT] += 1
-        put_row(s, d, out, i, i64(ob.OP_FREE), own, i64(s.order[own]), i64(0))
+        op = ob.OP_FREE if s.order[own] <= ob.MAX_ORDER else ob.OP_FREE_CONTIG
+        put_row(s, d, out, i, i64(op), own, i64(s.order[own]), i64(0))
         drop_id(s, own)
 
 
@@ -127,7 +128,7 @@ def mark_shadows(s: AgainTables, first: int, order: int, given: int) -> int:
 
 @part
 def free_row(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int, op: int) -> None:
-    """A row FREE or RECLAIM."""
+    """A row FREE, RECLAIM or FREE_CONTIG."""
     own = i64(s.holder[d.obj[i]])
     order = i64(d.order[i])
     if own < 0:
@@ -173,13 +174,13 @@ def again_row(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int) -> None:
     op = i64(d.op[i])
     order = i64(d.order[i])
     aux = i64(d.aux[i])
-    if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK):
+    if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK, ob.OP_ALLOC_CONTIG):
         if op == ob.OP_ALLOC and aux > 0 and mark_shadows(s, aux, order, i64(0)) == 0:
             aux = i64(0)
         own = take_id(s, d, i, i64(OWN), order)
         s.holder[d.obj[i]] = own
         put_row(s, d, out, i, op, own, order, aux)
-    elif op in (ob.OP_FREE, ob.OP_RECLAIM):
+    elif op in (ob.OP_FREE, ob.OP_RECLAIM, ob.OP_FREE_CONTIG):
         free_row(s, d, out, i, op)
     elif op == ob.OP_SPLIT:
         split_row(s, d, out, i)
@@ -298,6 +299,7 @@ class Again:
         first = len(shadows)
         rows.t[:] = begin + np.arange(count, dtype=np.int64) * pause // count
         rows.op[:first], rows.aux[:first], rows.task[:first] = ob.OP_TRUNCATE, shadows, -1
-        rows.op[first:], rows.obj[first:] = ob.OP_FREE, freed
+        large = t.order[freed] > ob.MAX_ORDER
+        rows.op[first:], rows.obj[first:] = np.where(large, ob.OP_FREE_CONTIG, ob.OP_FREE), freed
         rows.order[first:], rows.cpu[first:], rows.task[first:] = t.order[freed], t.cpu[freed], t.task[freed]
         yield rows

@@ -28,6 +28,8 @@ from kevacuate.recording.demand import DemandChunk
 
 CLASSES = 256
 ORDERS = 14
+NO_CHANGE = (ob.OP_SPLIT, ob.OP_ALLOC_CONTIG, ob.OP_FREE_CONTIG)
+"""Operations that do not change how much a demand has for certain: a contiguous request may get nothing."""
 NOT_BORN = -1
 """Birth of an object of the start: it is not known."""
 
@@ -220,9 +222,10 @@ class Shaping:
         self._make_room(1 + int(max(chunk.obj.max(), chunk.aux[chunk.op == ob.OP_SPLIT].max(initial=0))))
         run(note_rows, chunk.t.size, self._tables, chunk, chunk.t.size)
         pages = np.left_shift(1, chunk.order.astype(np.int64))
-        born = (chunk.op == ob.OP_ALLOC) | (chunk.op == ob.OP_ALLOC_BULK)
+        sign = np.where((chunk.op == ob.OP_ALLOC) | (chunk.op == ob.OP_ALLOC_BULK), 1, -1)
+        sign[np.isin(chunk.op, NO_CHANGE)] = 0
         self._now = int(chunk.t[-1])
-        course = self._level + np.cumsum(np.where(born, pages, np.where(chunk.op == ob.OP_SPLIT, 0, -pages)))
+        course = self._level + np.cumsum(sign * pages)
         self._level, self._peak = int(course[-1]), max(self._peak, int(course.max()))
 
     def _make_room(self, objects: int) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kevacuate.demand.objects import MAX_ORDER
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 from kevacuate.recording import DemandChunk, DemandOp, StartObjects
@@ -31,8 +32,8 @@ class Alive:
 
     def note(self, rows: DemandChunk) -> None:
         """Take rows into account."""
-        born = (rows.op == DemandOp.ALLOC) | (rows.op == DemandOp.ALLOC_BULK)
-        gone = (rows.op == DemandOp.FREE) | (rows.op == DemandOp.RECLAIM)
+        born = np.isin(rows.op, (DemandOp.ALLOC, DemandOp.ALLOC_BULK, DemandOp.ALLOC_CONTIG))
+        gone = np.isin(rows.op, (DemandOp.FREE, DemandOp.RECLAIM, DemandOp.FREE_CONTIG))
         split = rows.op == DemandOp.SPLIT
         number, order = np.arange(rows.t.size), rows.order.astype(np.uint8)
         at = np.concatenate([number[born | gone | split], number[split]])
@@ -48,11 +49,12 @@ class Alive:
         ids = np.flatnonzero(self._orders)
         drawn = splitmix64(ids, seed)
         ids = ids[np.argsort(drawn, kind="stable")][: round(share * ids.size)]
+        order = self._orders[ids] - 1
         rows = rows_of(
             t,
-            op=np.full(ids.size, DemandOp.FREE),
+            op=np.where(order > MAX_ORDER, DemandOp.FREE_CONTIG, DemandOp.FREE),
             obj=ids,
-            order=self._orders[ids] - 1,
+            order=order,
             cpu=np.arange(ids.size) % cpus,
         )
         self.note(rows)

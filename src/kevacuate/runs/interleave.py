@@ -112,6 +112,18 @@ def has_object(op: int) -> bool:
     return op != ob.OP_FREE_PFN and op != ob.OP_TRUNCATE and op != ob.OP_ATTEMPT and op != ob.OP_GATHER
 
 
+@part(inline=True)
+def makes_object(op: int) -> bool:
+    """Whether a row of that operation allocates an object."""
+    return op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ALLOC_CONTIG
+
+
+@part(inline=True)
+def ends_object(op: int) -> bool:
+    """Whether the object of a row of that operation is gone after it."""
+    return op == ob.OP_FREE or op == ob.OP_RECLAIM or op == ob.OP_FREE_CONTIG
+
+
 @kernel
 def delay_rows(times: Words, task: npt.NDArray[np.int32], da: DemandChunk, ma: Marks) -> None:
     """Delay rows, in place, until they follow those of their task, object and shadows; *task* is dense."""
@@ -156,7 +168,7 @@ def own_ids(da: DemandChunk, now: Words, fresh: int) -> int:
         if not has_object(op):
             continue
         obj = int(d.obj[i])
-        if op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK:
+        if makes_object(op):
             now[obj] = fresh
             fresh += 1
         if now[obj] < 0:
@@ -166,7 +178,7 @@ def own_ids(da: DemandChunk, now: Words, fresh: int) -> int:
             now[d.aux[i]] = fresh
             d.aux[i] = fresh
             fresh += 1
-        elif op == ob.OP_FREE or op == ob.OP_RECLAIM:
+        elif ends_object(op):
             now[obj] = -1
     return fresh
 
@@ -184,7 +196,7 @@ def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
         if not has_object(op):
             continue
         obj = int(d.obj[i])
-        if op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_SPLIT:
+        if makes_object(op) or op == ob.OP_SPLIT:
             made = int(d.aux[i]) if op == ob.OP_SPLIT else obj
             if top > 0:
                 top -= 1
@@ -195,7 +207,7 @@ def dense_ids(da: DemandChunk, now: Words, free: Words, fresh: int) -> int:
             if op == ob.OP_SPLIT:
                 d.aux[i] = now[made]
         d.obj[i] = now[obj]
-        if op == ob.OP_FREE or op == ob.OP_RECLAIM:
+        if ends_object(op):
             free[top] = now[obj]
             top += 1
     return fresh
@@ -240,7 +252,7 @@ def sort_out(rows: DemandChunk, start_objects: int) -> Sorted | None:
         start_objects,
         objects,
         shadows,
-        deaths=int(np.isin(rows.op, (ob.OP_FREE, ob.OP_RECLAIM)).sum()),
+        deaths=int(np.isin(rows.op, (ob.OP_FREE, ob.OP_RECLAIM, ob.OP_FREE_CONTIG)).sum()),
         tasks=tasks,
         task=task.astype(np.int32),
         of_tasks=np.split(order, ends[:-1]),

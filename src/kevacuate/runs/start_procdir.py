@@ -238,7 +238,7 @@ def write_procdir(start: StartState, target: Path) -> Path:
         atomic_write.claim(target, own, directory=True)
         for name, lines in _texts(start):
             (own / name).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
-        (flags & SHOWN).astype("<u8").tofile(own / "kpageflags")
+        (own / "kpageflags").write_bytes((flags & SHOWN).astype("<u8").tobytes())
         return atomic_write.put(own, target)
     except OSError as error:
         raise atomic_write.not_written(target, error) from None

@@ -48,6 +48,8 @@ OF_OBJECTS = np.isin(
         DemandOp.ALLOC_BULK,
         DemandOp.RECLAIM,
         DemandOp.ACCESS,
+        DemandOp.ALLOC_CONTIG,
+        DemandOp.FREE_CONTIG,
     ),
 )
 """By operation: whether its ``obj`` is an object."""
