@@ -46,7 +46,7 @@ def test_a_wrong_experiment_makes_no_store(tmp_path: Path) -> None:
     path.write_text("seeds = 3\npolices = []\n")
     said = refusal("sweep", path)
     assert said == (
-        f"{path}:2: there is no key 'polices'; an experiment has recordings, workloads, policies, seeds, knobs, replay."
+        f"{path}:2: there is no key 'polices'; an experiment has recordings, workloads, start, policies, seeds, knobs, replay."
     )
     assert [entry.name for entry in tmp_path.iterdir()] == ["wrong.toml"]
 

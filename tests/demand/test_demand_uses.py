@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kevacuate.demand.quality import MARKS
 from kevacuate.demand.tables import GFP_OF_A_READ
-from kevacuate.demand.uses import MARKS, NO_USES, PASSED, Uses, inferred_uses, lives_of, with_uses
+from kevacuate.demand.uses import NO_USES, PASSED, Uses, inferred_uses, lives_of, with_uses
 from kevacuate.recording.demand import DEMAND_TYPES, DemandChunk
 
 ALLOC, FREE, SPLIT, RECLAIM, ACCESS = 0, 1, 2, 5, 6

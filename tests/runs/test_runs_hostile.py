@@ -88,7 +88,7 @@ CASES: dict[str, tuple[Callable[[Script], None], str]] = {
     "largest CPU": (lambda s: s.free(100, cpu=65535), "a CPU that the machine does not have"),
     "type 7": (lambda s: s.alloc(500, mt=7), "a migratetype that nobody can ask for"),
     "highatomic asked for": (lambda s: s.alloc(500, mt=3), "a migratetype that nobody can ask for"),
-    "unknown operation": (lambda s: s.add(10, 100), "an operation that this program does not know"),
+    "unknown operation": (lambda s: s.add(100, 100), "an operation that this program does not know"),
     "negative id": (lambda s: s.free(-1), "an object id outside the table"),
     "negative id allocated": (lambda s: s.alloc(-2), "an object id outside the table"),
     "negative upper half": (

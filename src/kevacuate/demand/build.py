@@ -21,11 +21,11 @@ from kevacuate.demand.loops import NOTHING, Span, Spans, open_rows
 from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_FILES, G_OUT
 from kevacuate.demand.pagecache import BACK
 from kevacuate.demand.pagekinds import PageKindModel
-from kevacuate.demand.quality import DemandQuality
+from kevacuate.demand.quality import MARKS, DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.demand.tables import KnownKinds, event_input, larger_cache, new_tables
-from kevacuate.demand.uses import MARKS, NO_USES, Lives, Uses, inferred_uses, lives_of, with_uses
+from kevacuate.demand.uses import NO_USES, Lives, Uses, inferred_uses, lives_of, with_uses
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import run
 from kevacuate.recording import AllocatorState, EventChunk, Recording
@@ -372,10 +372,11 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
 
 
 def _stored_kinds(path: Path, facts: dict[str, Any]) -> PageKindModel:
-    """The shares that a stored demand was drawn with."""
+    """The shares that a stored demand was drawn with; none where it does not say so."""
+    nothing = {"dirty_written": 0.0, "dirty_buffer": 0.0, "pinned": 0.0, "pinned_buffer": 0.0}
     try:
-        return PageKindModel(**facts["page_kinds"])
-    except (KeyError, TypeError):
+        return PageKindModel(**facts.get("page_kinds", nothing))
+    except TypeError:
         raise KevacuateError(f"{path / 'demand.json'} has no page kinds of this program's making.") from None
 
 

@@ -92,14 +92,14 @@ class PageKindModel:
         Raises
         ------
         KevacuateError
-            A share is not between 0 and 1, or the seed is negative.
+            A share is not a number between 0 and 1, or the seed is no number or negative.
 
         """
         for field in fields(self)[1:]:
             value = getattr(self, field.name)
-            if not 0 <= value <= 1:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise KevacuateError(f"page kind parameter {field.name} is {value}: give a share from 0 to 1")
-        if self.seed < 0:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise KevacuateError(f"page kind seed is {self.seed}: give a number that is not negative")
 
     def shares(self) -> npt.NDArray[np.int64]:

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from kevacuate.errors import KevacuateError
 from kevacuate.recording.jsontypes import WrongType, checked
 
+MARKS = 2
+"""Rows of one use: folio_mark_accessed activates at the second mark."""
+
 
 @dataclass(frozen=True)
 class DemandQuality:

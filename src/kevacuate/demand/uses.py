@@ -23,13 +23,11 @@ import numpy.typing as npt
 
 from kevacuate.demand import objects as ob
 from kevacuate.demand.pagekinds import A_FILE, A_LRU, CLASS_BUFFER, CLASS_READ, mix, page_class
+from kevacuate.demand.quality import MARKS
 from kevacuate.recording.demand import DEMAND_TYPES, DemandChunk
 
 PASSED = 32
 """Folios that came later and have been reclaimed before one counts as passed: a batch of reclaim (SWAP_CLUSTER_MAX)."""
-
-MARKS = 2
-"""Rows of one use: folio_mark_accessed activates at the second mark."""
 
 _page_class, _mix = (getattr(part, "py_func", part) for part in (page_class, mix))
 _SALT = 11

@@ -215,7 +215,8 @@ def take_range(s: View, z: int, start: int, end: int, obj: int) -> None:
         account_freepages(s, z, -(1 << order), mt)
         pfn += 1 << order
     s.stat.compact_isolated += end - start
-    for pfn in range(start, end, 1 << s.cfg.max_page_order):
+    for chunk in range((end - start) >> s.cfg.max_page_order):
+        pfn = start + (chunk << s.cfg.max_page_order)
         s.meta[pfn] = k.CHUNK_ALLOC << 4 | s.cfg.max_page_order
         s.link[2 * pfn] = obj if pfn == start else -1
         s.link[2 * pfn + 1] = 0
@@ -313,7 +314,8 @@ def is_contig(s: View, pfn: int, order: int) -> bool:
     """Whether 2**order pages from *pfn* on are such an allocation: chunks of MAX_PAGE_ORDER that have no object but the first."""
     if pfn < 0 or pfn & ((1 << order) - 1) or pfn + (1 << order) > s.cfg.npages:
         return False
-    for at in range(pfn, pfn + (1 << order), 1 << s.cfg.max_page_order):
+    for chunk in range(1 << (order - s.cfg.max_page_order)):
+        at = pfn + (chunk << s.cfg.max_page_order)
         whole = s.meta[at] == (k.CHUNK_ALLOC << 4 | s.cfg.max_page_order)
         if not whole or s.link[2 * at + 1] != 0 or (at > pfn and s.link[2 * at] >= 0):
             return False
@@ -330,7 +332,8 @@ def free_contig_pages(s: View, cpu: int, pfn: int, order: int) -> bool:
     obj = s.link[2 * pfn] + 0
     if obj >= 0:
         s.obj[obj] = -1
-    for at in range(pfn, pfn + (1 << order), 1 << s.cfg.max_page_order):
+    for chunk in range(1 << (order - s.cfg.max_page_order)):
+        at = pfn + (chunk << s.cfg.max_page_order)
         if s.cfg.region_order:
             count_contig(s, at, s.cfg.max_page_order, -1)
         split_large_buddy(s, page_zone(s, at), at, s.cfg.max_page_order, k.FPI_NONE)

@@ -26,7 +26,8 @@ def count_contig(s: View, pfn: int, order: int, sign: int) -> None:
 def pages_in_use(s: View, z: int, pfn: int, order: int) -> int:
     """How many pages of the range, which is whole regions, are not free; -1 if one is tainted, cut, has a hole, or is given."""
     used = 0
-    for start in range(pfn, pfn + (1 << order), 1 << s.cfg.region_order):
+    for number in range(1 << (order - s.cfg.region_order)):
+        start = pfn + (number << s.cfg.region_order)
         if s.block[2 * (start >> s.cfg.pageblock_order) + 1] != z:
             return -1
         region = s.region[region_number(s, start)]

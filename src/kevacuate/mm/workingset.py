@@ -53,7 +53,8 @@ def lru_gen_refault(s: View, pfn: int, attr: int, token: int, word: int) -> None
         return
     count_refault(s, file, pages)
     pgdat = s.node[node]
-    if abs(pgdat.max_seq - (token >> k.LRU_REFS_WIDTH)) >= k.MAX_NR_GENS:
+    apart = pgdat.max_seq - (token >> k.LRU_REFS_WIDTH)
+    if max(apart, -apart) >= k.MAX_NR_GENS:
         return
     refs = (token & k.MOST_LRU_REFS) + 1
     workingset = k.ATTR_WORKINGSET if word & 1 else 0

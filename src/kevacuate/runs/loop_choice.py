@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kevacuate.demand.uses import MARKS
+from kevacuate.demand.quality import MARKS
 from kevacuate.errors import KevacuateError
 
 if TYPE_CHECKING:

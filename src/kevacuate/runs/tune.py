@@ -139,8 +139,8 @@ def tune(
     --------
     >>> import kevacuate
     >>> result = kevacuate.tune("my-server.kev", settings=["watermark_boost_factor=0"], repeats=8)
-    >>> [(one.setting, one.helps) for one in result.tried]
-    [('watermark_boost_factor=0', False)]
+    >>> [one.setting for one in result.tried]
+    ['watermark_boost_factor=0']
     """
     policy = base if isinstance(base, Policy) else parse_policy(base)
     if settings is not None and (isinstance(settings, str) or not isinstance(settings, Sequence)):
