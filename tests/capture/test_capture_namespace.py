@@ -105,8 +105,6 @@ FILL = """
 {record} & child=$!
 echo $child > {keep}/../pid
 for i in $(seq 6000); do ls $D/.a.kev.rec-*/snapshots.jsonl >/dev/null 2>&1 && break; sleep 0.1; done
-{touch}
-sleep 1
 dd if=/dev/zero of=$D/full bs=64k 2>/dev/null
 {touch}
 wait $child; code=$?
