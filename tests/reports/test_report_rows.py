@@ -15,7 +15,7 @@ from kevacuate.measure import Comparison
 from kevacuate.measure.moments import vmstat_change
 from kevacuate.measure.permutation import Direction
 from kevacuate.measure.recorded import Recorded, RecordedCounter
-from kevacuate.measure.rows import Row, at_the_end
+from kevacuate.measure.rows import Row, figure_of
 from kevacuate.measure.table import MOMENT_ROWS, SKIP_BITS_ROW
 from kevacuate.recording.schema import EventKind
 from kevacuate.recording.snapshot import Snapshot
@@ -265,7 +265,7 @@ def test_a_machine_without_chunks_of_an_order_has_no_row_of_it(full: Comparison)
     run = full.baseline
     end = {**run.metrics["end"], "unusable_free_index": run.metrics["end"]["unusable_free_index"][:9]}
     small = replace(run, metrics={**run.metrics, "end": end})
-    assert at_the_end("unusable_free_index", 9)(small) is None
+    assert figure_of("end", "unusable_free_index", 9)(small) is None
     shown = {row.row.id for row in comparison_rows(Comparison((small,), {}))}
     assert set(DIRECTIONS) - shown == {"end.unusable_free_index_9", *CONTIG}
 

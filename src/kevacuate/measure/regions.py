@@ -6,12 +6,12 @@ These go by what pages were taken for; :func:`kevacuate.measure.metrics.region_m
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from kevacuate.measure.results import Run
+from kevacuate.measure.rows import Value
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import PageblockContent, Region
 from kevacuate.mm.layout import State
@@ -82,17 +82,7 @@ def region_counters(state: State) -> dict[str, Any]:
     }
 
 
-def regions_at_the_end(name: str) -> Callable[[Run], float | None]:
-    """A figure of the last moment's regions; None where none were kept."""
-
-    def get(run: Run) -> float | None:
-        kept = run.metrics["end"].get("kept_regions")
-        return float(kept[name]) if kept else None
-
-    return get
-
-
-def mean_of_regions(name: str) -> Callable[[Run], float | None]:
+def mean_of_regions(name: str) -> Value:
     """The mean over the run's samples of a figure of the regions; None where none were kept."""
 
     def get(run: Run) -> float | None:
@@ -102,7 +92,7 @@ def mean_of_regions(name: str) -> Callable[[Run], float | None]:
     return get
 
 
-def region_changes(name: str) -> Callable[[Run], float | None]:
+def region_changes(name: str) -> Value:
     """A counter of :func:`region_counters` of the whole run; None where none were kept."""
 
     def get(run: Run) -> float | None:

@@ -11,6 +11,9 @@ from typing import Any
 from kevacuate.measure.permutation import Direction
 from kevacuate.measure.results import Run
 
+Value = Callable[[Run], float | None]
+"""How a row gets its value from a run."""
+
 LOWER, HIGHER, NEITHER = Direction.LOWER, Direction.HIGHER, Direction.NEITHER
 
 
@@ -26,82 +29,32 @@ class Row:
     section: str
     label: str
     unit: str
-    value: Callable[[Run], float | None]
+    value: Value
     direction: Direction = Direction.NEITHER
 
 
-def counter(name: str) -> Callable[[Run], float | None]:
-    """A counter of the whole run (:func:`kevacuate.measure.metrics.run_metrics`); None where it was not recorded."""
+def figure_of(*path: str | int, factor: float = 1.0) -> Value:
+    """The figure that lies at that place of a run's figures (:func:`kevacuate.measure.metrics.run_metrics`), times *factor*.
+
+    The place is a name, or those of the groups that it is in, then its own; an order in a list by orders. The value is None where
+    it was not counted: a group is missing or empty, as of /proc/vmstat in an open loop, or the machine has no such order.
+    """
+    *groups, own = path
 
     def get(run: Run) -> float | None:
-        value = run.metrics[name]
-        return None if value is None else float(value)
+        found: Any = run.metrics
+        for group in groups:
+            found = found.get(group) or {}
+        if not found or (isinstance(found, list) and int(own) >= len(found)):
+            return None
+        return None if found[own] is None else float(found[own] * factor)
 
     return get
 
 
-def at_the_end(*names: Any) -> Callable[[Run], float | None]:
-    """A value of the last moment; names are keys, or orders: None beyond the machine's largest."""
-
-    def get(run: Run) -> float | None:
-        value: Any = run.metrics["end"]
-        for name in names:
-            if isinstance(value, list) and name >= len(value):
-                return None
-            value = value[name]
-        return float(value)
-
-    return get
-
-
-def vmstat(name: str) -> Callable[[Run], float | None]:
-    """A counter of the whole run by its name in /proc/vmstat; None in an open loop, which has none of them."""
-
-    def get(run: Run) -> float | None:
-        counters = run.metrics.get("vmstat") or {}
-        return float(counters[name]) if counters else None
-
-    return get
-
-
-def stall_milliseconds(name: str) -> Callable[[Run], float | None]:
-    """Virtual time that requests waited in direct compaction or direct reclaim; None in an open loop."""
-
-    def get(run: Run) -> float | None:
-        seconds = run.metrics.get("stall_seconds") or {}
-        return float(seconds[name] * 1e3) if seconds else None
-
-    return get
-
-
-def of_swap(name: str) -> Callable[[Run], float | None]:
-    """A figure of swap (:func:`kevacuate.measure.metrics.swap_metrics`); None in an open loop, which does not swap."""
-
-    def get(run: Run) -> float | None:
-        figures = run.metrics.get("swap") or {}
-        return float(figures[name]) if figures else None
-
-    return get
-
-
-def of_contig(name: str) -> Callable[[Run], float | None]:
-    """A figure of contiguous allocation (:func:`kevacuate.measure.metrics.contig_metrics`); None where none was asked for."""
-
-    def get(run: Run) -> float | None:
-        figures = run.metrics.get("contig") or {}
-        return float(figures[name]) if figures else None
-
-    return get
-
-
-def mean_of_samples(name: str) -> Callable[[Run], float]:
+def mean_of_samples(name: str) -> Value:
     """The mean over the run's samples of virtual time."""
     return lambda run: sum(run.series[name]) / max(len(run.series[name]), 1)
-
-
-def milliseconds(name: str) -> Callable[[Run], float]:
-    """A time of the whole run that is counted in seconds."""
-    return lambda run: float(run.metrics[name] * 1e3)
 
 
 OWN = "The policy's own"

@@ -9,20 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from kevacuate.measure.permutation import Direction
-from kevacuate.measure.regions import mean_of_regions, region_changes, regions_at_the_end
+from kevacuate.measure.regions import mean_of_regions, region_changes
 from kevacuate.measure.rows import (
     HIGHER,
     LOWER,
     NEITHER,
     Row,
-    at_the_end,
-    counter,
+    figure_of,
     mean_of_samples,
-    milliseconds,
-    of_contig,
-    of_swap,
-    stall_milliseconds,
-    vmstat,
 )
 
 EXTFRAG = "External fragmentation events"
@@ -131,7 +125,7 @@ CONTIG_ROWS: tuple[tuple[str, str, str, Direction], ...] = (
 
 FIRST_ROWS: tuple[Row, ...] = (
     *(
-        Row(f"extfrag.{end}", EXTFRAG, label, "events", counter(name), direction)
+        Row(f"extfrag.{end}", EXTFRAG, label, "events", figure_of(name), direction)
         for end, label, name, direction in EXTFRAG_ROWS
     ),
     Row(
@@ -139,19 +133,24 @@ FIRST_ROWS: tuple[Row, ...] = (
         "Input",
         "blocks with skip bit at the start",
         "blocks",
-        counter("start_blocks_with_skip_bit"),
+        figure_of("start_blocks_with_skip_bit"),
     ),
 )
 """What was taken from other types, and the input: before the rows of policies."""
 
 WORKER_MS = Row(
-    "cost.worker_ms", "Cost", "workers' CPU time (virtual)", "ms", milliseconds("worker_cpu_seconds"), LOWER
+    "cost.worker_ms",
+    "Cost",
+    "workers' CPU time (virtual)",
+    "ms",
+    figure_of("worker_cpu_seconds", factor=1e3),
+    LOWER,
 )
 """What a policy with workers pays; such a policy has it among its rows."""
 
 OUTCOME_ROWS: tuple[Row, ...] = (
     *(
-        Row(f"vmstat.{name}", VMSTAT, label, unit, vmstat(name), direction)
+        Row(f"vmstat.{name}", VMSTAT, label, unit, figure_of("vmstat", name), direction)
         for name, label, unit, direction in VMSTAT_ROWS
     ),
     *(
@@ -160,25 +159,25 @@ OUTCOME_ROWS: tuple[Row, ...] = (
             VMSTAT,
             f"time stalled in direct {name} (virtual)",
             "ms",
-            stall_milliseconds(name),
+            figure_of("stall_seconds", name, factor=1e3),
             LOWER,
         )
         for name in ("compaction", "reclaim")
     ),
     *(
-        Row(f"swap.{name}", VMSTAT, label, "pages", of_swap(name), LOWER)
+        Row(f"swap.{name}", VMSTAT, label, "pages", figure_of("swap", name), LOWER)
         for name, label in (
             ("pages_full", "pages for which swap had no slot"),
             ("zspage_pages", "pages that hold compressed ones at the end"),
         )
     ),
-    Row("compaction.runs", COMPACTION, "runs", "zones", counter("compactions"), LOWER),
+    Row("compaction.runs", COMPACTION, "runs", "zones", figure_of("compactions"), LOWER),
     Row(
         "compaction.pages_migrated",
         COMPACTION,
         "pages moved",
         "pages",
-        counter("compaction_pages_migrated"),
+        figure_of("compaction_pages_migrated"),
         LOWER,
     ),
     Row(
@@ -186,7 +185,7 @@ OUTCOME_ROWS: tuple[Row, ...] = (
         COMPACTION,
         "CPU time (virtual)",
         "ms",
-        milliseconds("compaction_cpu_seconds"),
+        figure_of("compaction_cpu_seconds", factor=1e3),
         LOWER,
     ),
     Row(
@@ -206,18 +205,24 @@ OUTCOME_ROWS: tuple[Row, ...] = (
         LOWER,
     ),
     *(
-        Row(f"end.{end}", AT_THE_END, label, unit, at_the_end(*path), direction)
+        Row(f"end.{end}", AT_THE_END, label, unit, figure_of("end", *path), direction)
         for end, label, unit, path, direction in MOMENT_ROWS
     ),
     *(
-        Row(f"contig.{end}", CONTIG, label, unit, of_contig(end), direction)
+        Row(f"contig.{end}", CONTIG, label, unit, figure_of("contig", end), direction)
         for end, label, unit, direction in CONTIG_ROWS
     ),
     *(
         Row(f"regions.{end}", REGIONS, label, unit, value, direction)
         for end, label, unit, value, direction in (
             ("tainted_mean", "tainted, mean of samples", "regions", mean_of_regions("tainted"), LOWER),
-            ("tainted_end", "tainted, at the end", "regions", regions_at_the_end("tainted"), LOWER),
+            (
+                "tainted_end",
+                "tainted, at the end",
+                "regions",
+                figure_of("end", "kept_regions", "tainted"),
+                LOWER,
+            ),
             (
                 "became_tainted",
                 "clean ones that became tainted",
@@ -233,24 +238,36 @@ OUTCOME_ROWS: tuple[Row, ...] = (
                 NEITHER,
             ),
             ("to_be_had_mean", "to be had, mean of samples", "regions", mean_of_regions("to_be_had"), HIGHER),
-            ("to_be_had_end", "to be had, at the end", "regions", regions_at_the_end("to_be_had"), HIGHER),
-            ("free_end", "free as they are, at the end", "regions", regions_at_the_end("free"), HIGHER),
+            (
+                "to_be_had_end",
+                "to be had, at the end",
+                "regions",
+                figure_of("end", "kept_regions", "to_be_had"),
+                HIGHER,
+            ),
+            (
+                "free_end",
+                "free as they are, at the end",
+                "regions",
+                figure_of("end", "kept_regions", "free"),
+                HIGHER,
+            ),
             (
                 "free_blocks_in_tainted_end",
                 "free pageblocks in tainted ones, at the end",
                 "blocks",
-                regions_at_the_end("free_blocks_in_tainted"),
+                figure_of("end", "kept_regions", "free_blocks_in_tainted"),
                 NEITHER,
             ),
         )
     ),
-    Row("control.demand_rows", CONTROL, "rows of demand", "rows", counter("demand_rows")),
+    Row("control.demand_rows", CONTROL, "rows of demand", "rows", figure_of("demand_rows")),
     Row(
         "control.allocations_failed",
         CONTROL,
         "allocations that failed",
         "requests",
-        counter("allocations_failed"),
+        figure_of("allocations_failed"),
         LOWER,
     ),
     Row(
@@ -258,11 +275,15 @@ OUTCOME_ROWS: tuple[Row, ...] = (
         CONTROL,
         "taken below the watermarks",
         "requests",
-        counter("allocations_below_watermark"),
+        figure_of("allocations_below_watermark"),
         LOWER,
     ),
     Row(
-        "control.frees_of_dropped", CONTROL, "frees of dropped pages", "requests", counter("frees_of_dropped")
+        "control.frees_of_dropped",
+        CONTROL,
+        "frees of dropped pages",
+        "requests",
+        figure_of("frees_of_dropped"),
     ),
 )
 """What came of it: after the rows of policies."""

@@ -7,10 +7,7 @@ What it does is modelled in :mod:`kevacuate.mm.evacuate` and :mod:`kevacuate.mm.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from kevacuate.measure.results import Run
-from kevacuate.measure.rows import LOWER, Row, counter
+from kevacuate.measure.rows import LOWER, Row, Value, figure_of
 from kevacuate.measure.table import WORKER_MS
 from kevacuate.policy.api import (
     MAINLINE_RULE,
@@ -138,7 +135,7 @@ KNOBS: dict[str, Knob] = {
 }
 
 
-def _ended(start: str) -> Callable[[Run], float]:
+def _ended(start: str) -> Value:
     """Evacuations that ended in the way whose name begins so."""
     return lambda run: float(
         sum(n for name, n in run.metrics["evacuations_ended"].items() if name.startswith(start))
@@ -161,24 +158,24 @@ ROWS = (
     *(
         Row(f"evacuations.{end}", "Evacuations", label, "blocks", value)
         for end, label, value in (
-            ("queued", "queued", counter("evacuations_queued")),
-            ("dropped", "dropped, no item left", counter("evacuations_dropped")),
+            ("queued", "queued", figure_of("evacuations_queued")),
+            ("dropped", "dropped, no item left", figure_of("evacuations_dropped")),
             (
                 "started_with_skip_bit",
                 "started with the skip bit set",
-                counter("evacuations_started_with_skip_bit"),
+                figure_of("evacuations_started_with_skip_bit"),
             ),
-            ("movable_again", "movable again when started", counter("evacuations_movable_again")),
+            ("movable_again", "movable again when started", figure_of("evacuations_movable_again")),
             ("ran_to_the_end", "ran to the end of the block", _ended("ran")),
             ("nothing_isolated", "found nothing to isolate", _ended("nothing isolated")),
             ("page_failed", "ended by a page that failed", _ended("a page failed")),
             ("too_many_isolated", "ended by too many isolated", _ended("too many")),
         )
     ),
-    Row("cost.pages_isolated", "Cost", "pages isolated", "pages", counter("pages_isolated")),
-    Row("cost.pages_dropped", "Cost", "clean cache dropped", "pages", counter("pages_dropped"), LOWER),
-    Row("cost.pages_migrated", "Cost", "migrated", "pages", counter("pages_migrated")),
-    Row("cost.pages_failed", "Cost", "failed to migrate", "pages", counter("pages_failed"), LOWER),
+    Row("cost.pages_isolated", "Cost", "pages isolated", "pages", figure_of("pages_isolated")),
+    Row("cost.pages_dropped", "Cost", "clean cache dropped", "pages", figure_of("pages_dropped"), LOWER),
+    Row("cost.pages_migrated", "Cost", "migrated", "pages", figure_of("pages_migrated")),
+    Row("cost.pages_failed", "Cost", "failed to migrate", "pages", figure_of("pages_failed"), LOWER),
     WORKER_MS,
 )
 

@@ -6,11 +6,8 @@ SPB is the series' own abbreviation of superpageblock, which the model calls a r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from kevacuate.measure.regions import region_changes
-from kevacuate.measure.results import Run
-from kevacuate.measure.rows import LOWER, NEITHER, Row
+from kevacuate.measure.rows import LOWER, NEITHER, Row, figure_of
 from kevacuate.measure.table import REGIONS
 from kevacuate.policy.knobs import COMMON, MOST, NEEDED_REGIONS, Knob, choice, count
 from kevacuate.policy.settings import SETTINGS
@@ -100,19 +97,16 @@ def knobs(own: dict[str, Knob]) -> dict[str, Knob]:
 PASSES_SECTION = f"{REGIONS}: passes"
 
 
-def passed(name: str) -> Callable[[Run], float | None]:
-    """Chunks that a pass gave; None in runs without regions."""
-
-    def get(run: Run) -> float | None:
-        passes = run.metrics.get("region_passes")
-        return float(passes[name]) if passes else None
-
-    return get
-
-
 PASS_ROWS = (
     *(
-        Row(f"regions.pass.{end}", PASSES_SECTION, label, "chunks", passed(name), direction)
+        Row(
+            f"regions.pass.{end}",
+            PASSES_SECTION,
+            label,
+            "chunks",
+            figure_of("region_passes", name),
+            direction,
+        )
         for name, end, label, direction in (
             ("1", "own_in_tainted", "1: own type in a tainted region", NEITHER),
             ("2", "block_in_tainted", "2: a free pageblock of one claimed", NEITHER),
