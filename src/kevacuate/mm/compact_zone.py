@@ -12,7 +12,6 @@ from __future__ import annotations
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list
-from kevacuate.mm.compact_migrate import try_split_folio
 from kevacuate.mm.compact_reset import reset_isolation_suitable_zone
 from kevacuate.mm.compact_scanners import pageblock_start_pfn
 from kevacuate.mm.compact_suitable import compaction_restarting, extfrag_for_order
@@ -22,6 +21,7 @@ from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, re
 from kevacuate.mm.isolate_migratepages import ISOLATE_SUCCESS, isolate_migratepages
 from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, put_source_back
+from kevacuate.mm.migrate_batch import try_split_folio
 from kevacuate.mm.pcp import drain_pages_zone
 from kevacuate.mm.swap import lru_add_drain_cpu
 from kevacuate.mm.watermark import wmark_pages, zone_watermark_ok_free

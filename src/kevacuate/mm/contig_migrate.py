@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """migrate_pages in MIGRATE_SYNC as alloc_contig_range calls it, with destinations from the allocator (mm/migrate.c, 7.2).
 
-The lists are those of a compact_control, as compaction's (:mod:`.compact_migrate`): what differs is where destinations come from,
-that it waits, and that what fails stays on the list.
+It differs from compaction's (:mod:`.compact_migrate`) in three points: destinations come from the allocator, it waits, and what
+fails stays on the list.
 
 Approximate: waiting for a lock and for writeback takes no time; a page is pinned for as long as its attributes say so.
 """
@@ -11,19 +11,22 @@ from __future__ import annotations
 
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.compact_migrate import (
-    add_failure,
-    batch_length,
-    count_failed,
-    fail_rest,
-    keep_untried,
-    try_split_folio,
-)
 from kevacuate.mm.evacuate_migrate import alloc_on_node
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.migrate import migrate_folio_move
+from kevacuate.mm.migrate_batch import (
+    batch_length,
+    batch_result,
+    begin_migration,
+    count_failed,
+    fail_folio,
+    fail_rest,
+    keep_untried,
+    migrate_folios_move,
+    place_folio,
+    retake_failures,
+    try_split_folio,
+)
 from kevacuate.mm.page_free import free_frozen_pages
-from kevacuate.mm.swap import lru_add_batch_drain
 
 
 @part
@@ -45,13 +48,14 @@ def unmap_contig(
 
     In MIGRATE_ASYNC what is locked waits for the next pass, and what is under writeback fails.
     """
+    keeps = k.ATTR_BUSY | k.ATTR_WRITEBACK if mode == k.MIGRATE_ASYNC else 0
     unmapped = 0
     for _ in range(passes):
         kept = 0
         for i in range(count):
             pfn = s.folios[first + i]
             order = s.meta[pfn] & 15
-            stuck = s.link[2 * pfn + 1] & (k.ATTR_BUSY | k.ATTR_WRITEBACK) if mode == k.MIGRATE_ASYNC else 0
+            stuck = s.link[2 * pfn + 1] & keeps
             dst = alloc_contig_target(s, z, cc, order)
             if dst < 0:
                 if try_split_folio(s, cc, pfn, mode):
@@ -59,16 +63,7 @@ def unmap_contig(
                 return unmapped, keep_untried(s, cc, first, kept, i, count), True
             if stuck:
                 free_frozen_pages(s, cpu, dst, order)
-            if stuck & k.ATTR_BUSY:
-                s.folios[first + kept] = pfn
-                kept += 1
-            elif stuck:
-                cc.failed_pages += 1 << order
-                add_failure(s, cc, pfn)
-            else:
-                s.folios[cc.unmapped + unmapped] = pfn
-                s.folios[cc.targets + unmapped] = dst
-                unmapped += 1
+            kept, unmapped = place_folio(s, cc, pfn, dst, stuck, first, kept, unmapped)
         count = kept
         if count == 0:
             break
@@ -77,42 +72,21 @@ def unmap_contig(
 
 
 @part
-def move_contig(s: View, cc: CompactControl, cpu: int, unmapped: int) -> None:
-    """The move phase, then migrate_folios_undo: what is pinned fails, and its destination is freed (:1743, :1788).
-
-    LRU batches are off (lru_cache_disable): a folio reaches its list at once.
-    """
-    failed = 0
-    for i in range(unmapped):
-        pfn = s.folios[cc.unmapped + i]
-        dst = s.folios[cc.targets + i]
-        if s.link[2 * pfn + 1] & k.ATTR_PINNED:
-            s.folios[cc.unmapped + failed] = pfn
-            s.folios[cc.targets + failed] = dst
-            failed += 1
-        else:
-            cc.succeeded += 1 << (s.meta[pfn] & 15)
-            migrate_folio_move(s, cpu, pfn, dst, s.meta[pfn] & 15)
-            lru_add_batch_drain(s, cpu)
-    for i in range(failed):
-        pfn = s.folios[cc.unmapped + i]
-        order = s.meta[pfn] & 15
-        add_failure(s, cc, pfn)
-        cc.failed_pages += 1 << order
-        free_frozen_pages(s, cpu, s.folios[cc.targets + i], order)
-
-
-@part
 def contig_batch(
     s: View, z: int, cc: CompactControl, cpu: int, first: int, count: int, passes: int, mode: int
 ) -> tuple[int, int]:
-    """migrate_pages_batch (:1805). Returns (-ENOMEM, or how many folios failed or were split; folios left at *first*)."""
+    """migrate_pages_batch (:1805). Returns (-ENOMEM, or how many folios failed or were split; folios left at *first*).
+
+    Destinations of what failed to move are freed (migrate_folios_undo, :1788).
+    """
     before = cc.nr_failures + cc.nr_split
     unmapped, left, enomem = unmap_contig(s, z, cc, cpu, first, count, passes, mode)
-    move_contig(s, cc, cpu, unmapped)
-    if enomem:
-        return -k.ENOMEM, left
-    return cc.nr_failures + cc.nr_split - before + left, left
+    failed = migrate_folios_move(s, cc, cpu, unmapped, True)
+    for i in range(failed):
+        pfn = s.folios[cc.unmapped + i]
+        fail_folio(s, cc, pfn)
+        free_frozen_pages(s, cpu, s.folios[cc.targets + i], s.meta[pfn] & 15)
+    return batch_result(cc, before, left, enomem), left
 
 
 @part
@@ -128,10 +102,7 @@ def contig_sync(s: View, z: int, cc: CompactControl, cpu: int, first: int, count
         fail_rest(s, cc, first, left)
         return rc
     cc.failed_pages = failed_pages
-    for i in range(before, cc.nr_failures):
-        s.folios[first + left] = s.folios[cc.failures + i]
-        left += 1
-    cc.nr_failures = before
+    left = retake_failures(s, cc, before, first, left)
     failed = cc.nr_split - splits
     for i in range(left):
         rc, kept = contig_batch(s, z, cc, cpu, first + i, 1, k.NR_MAX_MIGRATE_SYNC_RETRY, k.MIGRATE_SYNC)
@@ -172,8 +143,7 @@ def migrate_contig(s: View, z: int, cc: CompactControl, cpu: int) -> int:
 
     Returns -ENOMEM, or how many folios failed or were split: 0 if all their pages have moved.
     """
-    cc.nr_failures = cc.succeeded = cc.failed_pages = 0
-    cc.nr_parts = cc.nr_split = cc.split_pages = 0
+    begin_migration(cc)
     result = done = 0
     while done < cc.nr_folios and result >= 0:
         count = batch_length(s, cc, done)
