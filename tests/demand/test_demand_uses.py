@@ -119,3 +119,15 @@ def test_a_use_at_the_end_of_a_chunk_comes_after_its_folio():
     rows = rows_of([(ALLOC, 0), (ALLOC, 1), (FREE, 0)])
     made = list(with_uses(iter([rows]), Uses(np.array([1]), np.array([2000]))))
     assert made[0].op.tolist() == [ALLOC, ALLOC, ACCESS, ACCESS, FREE]
+
+
+def test_a_chunk_without_uses_is_handed_on_as_it_is():
+    early, late = rows_of(FOLIOS[:50]), rows_of(FOLIOS[50:])
+    late = late._replace(t=late.t + early.t[-1])
+    assert [
+        made is given
+        for made, given in zip(with_uses(iter([early, late]), NO_USES), (early, late), strict=True)
+    ] == [True] * 2
+    first, second = with_uses(iter([early, late]), Uses(np.array([60]), late.t[20:21]))
+    assert first is early
+    assert second.t.size == late.t.size + MARKS

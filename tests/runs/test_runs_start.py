@@ -18,8 +18,7 @@ from kevacuate.measure.frames import CONTENT_ABSENT
 from kevacuate.mm import constants as k
 from kevacuate.mm.check import check
 from kevacuate.policy import parse_policy
-from kevacuate.recording import AllocatorState, Recording, StartObjects
-from kevacuate.recording.demand import DemandOp
+from kevacuate.recording import AllocatorState, DemandOp, Recording, StartObjects
 from kevacuate.recording.state import PcpPages
 from kevacuate.runs.initial_state import skip_bits
 from kevacuate.runs.options import ReplayOptions

@@ -12,7 +12,7 @@ import pytest
 from synthetic import FILE, READ, TASKS, Script, reclaiming, reordered, write_reclaiming
 
 from kevacuate.demand.build import build_demand
-from kevacuate.demand.pagekinds import PageKindModel, draw_start, draw_start_again
+from kevacuate.demand.pagekinds import PageKindModel, draw_start
 from kevacuate.errors import KevacuateError
 from kevacuate.policy import parse_policy
 from kevacuate.recording import DemandChunk, DemandOp, Recording
@@ -206,7 +206,7 @@ def test_start_objects_that_are_recorded_as_dirty_stay_dirty() -> None:
     shown = np.array([3, 7] * 500, np.uint8)  # clean and dirty page cache
     before, after = PageKindModel(pinned=0.2), PageKindModel(seed=1, pinned=0.2)
     first = draw_start(shown, before)
-    again = draw_start_again(first, after, before)
+    again = draw_start(first, after, before)
     assert np.array_equal(again & ~np.uint8(16), shown)
     assert np.array_equal(again, draw_start(shown, after))
     assert not np.array_equal(again, first)

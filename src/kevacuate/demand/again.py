@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import objects as ob
-from kevacuate.demand.objects import i64
+from kevacuate.demand.objects import ends_object, free_op, free_ops, i64, makes_object
 from kevacuate.jit import kernel, part, pointers, run
 from kevacuate.recording.demand import DEMAND_TYPES, DemandChunk, StartObjects
 
@@ -109,10 +109,10 @@ def give_way(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int, order: in
     s.g[G_DEBT] += i64(1) << order
     while s.g[G_DEBT] > 0 and s.g[G_NEXT] < s.g[G_WAITING]:
         own = i64(s.waiting[s.g[G_NEXT]])
-        s.g[G_DEBT] -= i64(1) << i64(s.order[own])
+        own_order = i64(s.order[own])
+        s.g[G_DEBT] -= i64(1) << own_order
         s.g[G_NEXT] += 1
-        op = ob.OP_FREE if s.order[own] <= ob.MAX_ORDER else ob.OP_FREE_CONTIG
-        put_row(s, d, out, i, i64(op), own, i64(s.order[own]), i64(0))
+        put_row(s, d, out, i, i64(free_op(own_order)), own, own_order, i64(0))
         drop_id(s, own)
 
 
@@ -174,13 +174,13 @@ def again_row(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int) -> None:
     op = i64(d.op[i])
     order = i64(d.order[i])
     aux = i64(d.aux[i])
-    if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK, ob.OP_ALLOC_CONTIG):
+    if makes_object(op):
         if op == ob.OP_ALLOC and aux > 0 and mark_shadows(s, aux, order, i64(0)) == 0:
             aux = i64(0)
         own = take_id(s, d, i, i64(OWN), order)
         s.holder[d.obj[i]] = own
         put_row(s, d, out, i, op, own, order, aux)
-    elif op in (ob.OP_FREE, ob.OP_RECLAIM, ob.OP_FREE_CONTIG):
+    elif ends_object(op):
         free_row(s, d, out, i, op)
     elif op == ob.OP_SPLIT:
         split_row(s, d, out, i)
@@ -299,7 +299,6 @@ class Again:
         first = len(shadows)
         rows.t[:] = begin + np.arange(count, dtype=np.int64) * pause // count
         rows.op[:first], rows.aux[:first], rows.task[:first] = ob.OP_TRUNCATE, shadows, -1
-        large = t.order[freed] > ob.MAX_ORDER
-        rows.op[first:], rows.obj[first:] = np.where(large, ob.OP_FREE_CONTIG, ob.OP_FREE), freed
+        rows.op[first:], rows.obj[first:] = free_ops(t.order[freed]), freed
         rows.order[first:], rows.cpu[first:], rows.task[first:] = t.order[freed], t.cpu[freed], t.task[freed]
         yield rows

@@ -9,7 +9,7 @@ object is. A recording that already holds a demand (a shipped ``.kev``) is read 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from kevacuate.demand import pagekinds, reconstruct
 from kevacuate.demand.loops import NOTHING, Span, Spans, open_rows
 from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_FILES, G_OUT
 from kevacuate.demand.pagecache import BACK
-from kevacuate.demand.pagekinds import PageKindModel
+from kevacuate.demand.pagekinds import NOTHING_DRAWN, PageKindModel
 from kevacuate.demand.quality import MARKS, DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
@@ -354,7 +354,7 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
     before = _stored_kinds(recording.path, facts)
     same = before == kinds
     if not same:
-        start = start._replace(attr=pagekinds.draw_start_again(start.attr, kinds, before))
+        start = start._replace(attr=pagekinds.draw_start(start.attr, kinds, before))
     shares = kinds.shares(), before.shares()
 
     def chunks(_: Demand) -> Iterator[DemandChunk]:
@@ -373,9 +373,8 @@ def _stored_demand(recording: Recording, kinds: PageKindModel, chunk_rows: int) 
 
 def _stored_kinds(path: Path, facts: dict[str, Any]) -> PageKindModel:
     """The shares that a stored demand was drawn with; none where it does not say so."""
-    nothing = {"dirty_written": 0.0, "dirty_buffer": 0.0, "pinned": 0.0, "pinned_buffer": 0.0}
     try:
-        return PageKindModel(**facts.get("page_kinds", nothing))
+        return PageKindModel(**facts.get("page_kinds", asdict(NOTHING_DRAWN)))
     except TypeError:
         raise KevacuateError(f"{path / 'demand.json'} has no page kinds of this program's making.") from None
 

@@ -16,22 +16,74 @@ import numpy.typing as npt
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.jit import JIT_DISABLED, Builtin, part
 from kevacuate.recording.demand import DemandChunk
+from kevacuate.recording.demand_op import DemandOp
 
-OP_ALLOC = 0
-OP_FREE = 1
-OP_SPLIT = 2
-OP_FREE_PFN = 3
-OP_ALLOC_BULK = 4
-OP_RECLAIM = 5
-OP_ACCESS = 6
-OP_TRUNCATE = 7
-OP_ATTEMPT = 8
-OP_GATHER = 9
-OP_ALLOC_CONTIG = 10
-OP_FREE_CONTIG = 11
+OP_ALLOC = int(DemandOp.ALLOC)
+OP_FREE = int(DemandOp.FREE)
+OP_SPLIT = int(DemandOp.SPLIT)
+OP_FREE_PFN = int(DemandOp.FREE_PFN)
+OP_ALLOC_BULK = int(DemandOp.ALLOC_BULK)
+OP_RECLAIM = int(DemandOp.RECLAIM)
+OP_ACCESS = int(DemandOp.ACCESS)
+OP_TRUNCATE = int(DemandOp.TRUNCATE)
+OP_ATTEMPT = int(DemandOp.ATTEMPT)
+OP_GATHER = int(DemandOp.GATHER)
+OP_ALLOC_CONTIG = int(DemandOp.ALLOC_CONTIG)
+OP_FREE_CONTIG = int(DemandOp.FREE_CONTIG)
+
+REQUESTS = (OP_ALLOC, OP_ALLOC_BULK)
+"""Operations that ask the buddy allocator for an object."""
+BIRTHS = (*REQUESTS, OP_ALLOC_CONTIG)
+"""Operations that make an object; OP_SPLIT makes one of another."""
+DEATHS = (OP_FREE, OP_RECLAIM, OP_FREE_CONTIG)
+"""Operations after which their object is gone."""
+OF_NO_OBJECT = (OP_FREE_PFN, OP_TRUNCATE, OP_ATTEMPT, OP_GATHER)
+"""Operations whose ``obj`` is no object."""
 
 MAX_ORDER = 10
 """MAX_PAGE_ORDER: the largest chunk is 2**10 pages (include/linux/mmzone.h)."""
+
+
+@part(inline=True)
+def asks_buddy(op: int) -> bool:
+    """Whether a row of that operation is one of :data:`REQUESTS`."""
+    return op == OP_ALLOC or op == OP_ALLOC_BULK
+
+
+@part(inline=True)
+def makes_object(op: int) -> bool:
+    """Whether a row of that operation is one of :data:`BIRTHS`."""
+    return op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_ALLOC_CONTIG
+
+
+@part(inline=True)
+def ends_object(op: int) -> bool:
+    """Whether a row of that operation is one of :data:`DEATHS`."""
+    return op == OP_FREE or op == OP_RECLAIM or op == OP_FREE_CONTIG
+
+
+@part(inline=True)
+def has_object(op: int) -> bool:
+    """Whether a row of that operation is about an object: it is none of :data:`OF_NO_OBJECT`."""
+    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT and op != OP_GATHER
+
+
+@part(inline=True)
+def alloc_op(order: int) -> int:
+    """The operation that makes an object of that order: above MAX_PAGE_ORDER a contiguous request."""
+    return OP_ALLOC if order <= MAX_ORDER else OP_ALLOC_CONTIG
+
+
+@part(inline=True)
+def free_op(order: int) -> int:
+    """The operation that frees an object of that order."""
+    return OP_FREE if order <= MAX_ORDER else OP_FREE_CONTIG
+
+
+def free_ops(order: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """:func:`free_op` of each."""
+    return np.where(order <= MAX_ORDER, OP_FREE, OP_FREE_CONTIG)
+
 
 FREE_CODE = -1
 ANON_BASE = -2

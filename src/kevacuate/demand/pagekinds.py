@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import G_KNOWN, OP_ALLOC, OP_ALLOC_BULK, Tables, i64
+from kevacuate.demand.objects import G_KNOWN, Tables, asks_buddy, i64
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, run
 from kevacuate.kernel import gfp as gf
@@ -107,6 +107,9 @@ class PageKindModel:
         values = astuple(self)
         return np.array([values[0] & 0xFFFFFFFF, *(round(v * SHARE_ONE) for v in values[1:])], np.int64)
 
+
+NOTHING_DRAWN = PageKindModel(dirty_written=0.0, dirty_buffer=0.0, pinned=0.0, pinned_buffer=0.0)
+"""All shares are 0: nothing is drawn."""
 
 M_SEED, M_DIRTY_READ, M_DIRTY_WRITTEN, M_DIRTY_BUFFER, M_WRITEBACK, M_PINNED, M_PINNED_BUFFER, M_BUSY = range(
     8
@@ -217,7 +220,7 @@ def draw_again(
     the next rows.
     """
     for i in range(len(op)):
-        if op[i] == OP_ALLOC or op[i] == OP_ALLOC_BULK:
+        if asks_buddy(op[i]):
             if i64(attr[i]) & A_LRU:
                 page = page_class(i64(gfp[i]), i64(mt[i]))
                 known = i64(attr[i]) & ~drawn_bits(before, number, page)
@@ -233,38 +236,24 @@ def _start_class(attr: int) -> int:
 
 
 @kernel(plain_work=1 << 18)
-def draw_rows(attr: Words, shares: Words) -> None:
-    """Complete the attr of the start objects, numbered -1, -2 and so on, in place."""
-    for i in range(len(attr)):
-        known = i64(attr[i])
-        attr[i] = drawn_attr(shares, -1 - i, _start_class(known), known)
-
-
-@kernel(plain_work=1 << 18)
-def draw_rows_again(attr: Words, shares: Words, before: Words) -> None:
-    """As :func:`draw_again`, of the start objects."""
+def draw_rows(attr: Words, shares: Words, before: Words) -> None:
+    """As :func:`draw_again`, of the start objects, which are numbered -1, -2 and so on."""
     for i in range(len(attr)):
         page = _start_class(i64(attr[i]))
         known = i64(attr[i]) & ~drawn_bits(before, -1 - i, page)
         attr[i] = drawn_attr(shares, -1 - i, page, known)
 
 
-def draw_start(attr: npt.NDArray[np.uint8], kinds: PageKindModel) -> npt.NDArray[np.uint8]:
+def draw_start(
+    attr: npt.NDArray[np.uint8], kinds: PageKindModel, before: PageKindModel = NOTHING_DRAWN
+) -> npt.NDArray[np.uint8]:
     """The attr of start objects, what is not known drawn; as page cache that was read, or anonymous.
 
-    So of the file pages :attr:`PageKindModel.dirty_read` are dirty, beside those that the page flags show.
+    So of the file pages :attr:`PageKindModel.dirty_read` are dirty, beside those that the page flags show. What *before* does
+    not explain was recorded, and stays.
     """
     drawn = attr.copy()
-    run(draw_rows, drawn.size, drawn, kinds.shares())
-    return drawn
-
-
-def draw_start_again(
-    attr: npt.NDArray[np.uint8], kinds: PageKindModel, before: PageKindModel
-) -> npt.NDArray[np.uint8]:
-    """The attr of start objects drawn anew; what *before* does not explain was recorded, and stays."""
-    drawn = attr.copy()
-    run(draw_rows_again, drawn.size, drawn, kinds.shares(), before.shares())
+    run(draw_rows, drawn.size, drawn, kinds.shares(), before.shares())
     return drawn
 
 

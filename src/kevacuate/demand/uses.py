@@ -31,7 +31,7 @@ PASSED = 32
 
 _page_class, _mix = (getattr(part, "py_func", part) for part in (page_class, mix))
 _SALT = 11
-_ENTRIES = {ob.OP_ALLOC: 1, ob.OP_ALLOC_BULK: 1, ob.OP_FREE: 0, ob.OP_RECLAIM: 0, ob.OP_SPLIT: 0}
+_ENTRIES = (*ob.REQUESTS, ob.OP_FREE, ob.OP_RECLAIM, ob.OP_SPLIT)
 
 
 class Uses(NamedTuple):
@@ -59,10 +59,10 @@ class Lives(NamedTuple):
 
 def lives_of(rows: DemandChunk) -> Lives:
     """The rows of a chunk by which objects begin and end."""
-    rows = DemandChunk._make(column[np.isin(rows.op, list(_ENTRIES))] for column in rows)
+    rows = DemandChunk._make(column[np.isin(rows.op, _ENTRIES)] for column in rows)
     asked, kind = np.unique(rows.gfp.astype(np.int64) << 3 | rows.mt, return_inverse=True)
     pages = np.array([_page_class(int(word) >> 3, int(word) & 7) for word in asked], np.uint8)
-    begins = np.isin(rows.op, (ob.OP_ALLOC, ob.OP_ALLOC_BULK))
+    begins = np.isin(rows.op, ob.REQUESTS)
     page = pages[kind] * begins if asked.size else np.empty(0, np.uint8)
     return Lives(rows.t, rows.obj, rows.op, rows.task, page.astype(np.uint8))
 
@@ -112,7 +112,7 @@ def inferred_uses(lives: Lives) -> Uses:
     share = np.repeat(share, np.diff(np.append(run, begin.size))) if run.size else np.empty(0, np.int64)
     share = np.append(np.zeros(begin.size - share.size, np.int64), share)
     t = since + ((until - since).astype(np.float64) * share / 2**32).astype(np.int64)
-    number = np.cumsum(np.isin(lives.op, (ob.OP_ALLOC, ob.OP_ALLOC_BULK))) - 1
+    number = np.cumsum(np.isin(lives.op, ob.REQUESTS)) - 1
     return Uses(number[begin][used], t[used])
 
 
@@ -129,7 +129,7 @@ class _Waiting:
 
     def made(self, chunk: DemandChunk) -> None:
         """Note the folios that the chunk's rows make."""
-        rows = np.flatnonzero(np.isin(chunk.op, (ob.OP_ALLOC, ob.OP_ALLOC_BULK)))
+        rows = np.flatnonzero(np.isin(chunk.op, ob.REQUESTS))
         low, high = np.searchsorted(self._number, (self._seen, self._seen + rows.size))
         at = rows[self._number[low:high] - self._seen]
         for name in ("cpu", "obj", "order", "mt", "gfp", "task"):
@@ -149,11 +149,17 @@ class _Waiting:
 
 def with_uses(chunks: Iterator[DemandChunk], uses: Uses) -> Iterator[DemandChunk]:
     """A demand's rows with those uses among them: each is MARKS rows of op ACCESS by the task that had asked for the folio."""
+    if not uses.number.size:
+        yield from chunks
+        return
     waiting = _Waiting(uses)
     for chunk in chunks:
         waiting.made(chunk)
-        rows: list[Any] = list(chunk)
-        more: list[Any] = list(waiting.due(int(chunk.t[-1])))
-        rows = [np.concatenate(both) for both in zip(rows, more, strict=True)]
+        more = waiting.due(int(chunk.t[-1]))
+        if not more.t.size:
+            yield chunk
+            continue
+        both: tuple[Any, ...] = (chunk, more)
+        rows = [np.concatenate(columns) for columns in zip(*both, strict=True)]
         order = np.argsort(rows[0], kind="stable")
-        yield DemandChunk._make(column.take(order) for column in rows) if order.size > chunk.t.size else chunk
+        yield DemandChunk._make(column.take(order) for column in rows)

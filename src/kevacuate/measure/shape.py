@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import objects as ob
-from kevacuate.demand.objects import i64
+from kevacuate.demand.objects import asks_buddy, i64
 from kevacuate.jit import kernel, part, pointers, run
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES, NAMES
 from kevacuate.recording.demand import DemandChunk
@@ -116,7 +116,7 @@ def note_rows(ta: ShapeTables, da: DemandChunk, rows: int) -> None:
     d = pointers(da)
     for i in range(rows):
         op = i64(d.op[i])
-        if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK):
+        if asks_buddy(op):
             note_request(s, d, i)
         elif op == ob.OP_FREE:
             born = s.born[d.obj[i]] + 0
@@ -222,7 +222,7 @@ class Shaping:
         self._make_room(1 + int(max(chunk.obj.max(), chunk.aux[chunk.op == ob.OP_SPLIT].max(initial=0))))
         run(note_rows, chunk.t.size, self._tables, chunk, chunk.t.size)
         pages = np.left_shift(1, chunk.order.astype(np.int64))
-        sign = np.where((chunk.op == ob.OP_ALLOC) | (chunk.op == ob.OP_ALLOC_BULK), 1, -1)
+        sign = np.where(np.isin(chunk.op, ob.REQUESTS), 1, -1)
         sign[np.isin(chunk.op, NO_CHANGE)] = 0
         self._now = int(chunk.t[-1])
         course = self._level + np.cumsum(sign * pages)

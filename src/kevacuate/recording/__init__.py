@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from kevacuate.kernel.pageattr import PageAttr
     from kevacuate.recording.demand import (
         DemandChunk,
-        DemandOp,
         StartObjects,
         demand_facts,
         has_demand,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
         read_start_objects,
         write_demand,
     )
+    from kevacuate.recording.demand_op import DemandOp
     from kevacuate.recording.kev import KevWriter
     from kevacuate.recording.losses import Lost
     from kevacuate.recording.machine import Machine, ZoneInfo
@@ -54,7 +54,7 @@ _HOMES = {
     "AllocatorState": "kevacuate.recording.state",
     "CpuLosses": "kevacuate.recording.ringbuf",
     "DemandChunk": "kevacuate.recording.demand",
-    "DemandOp": "kevacuate.recording.demand",
+    "DemandOp": "kevacuate.recording.demand_op",
     "EventChunk": "kevacuate.recording.schema",
     "EventKind": "kevacuate.recording.schema",
     "KevWriter": "kevacuate.recording.kev",

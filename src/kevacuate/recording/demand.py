@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,48 +25,13 @@ from kevacuate.recording.schema import SCHEMA_VERSION, column_types
 FORMAT_NAME = "kevacuate demand"
 
 
-class DemandOp(IntEnum):
-    """What a row of a demand asks for; the numbers are stored."""
-
-    ALLOC = 0
-    """Allocate ``order``, as object ``obj``. Closed loop: where ``aux`` is not 0, the pages were read once before and reclaimed,
-    as shadow ``aux``; what the model kept of them becomes the object."""
-    FREE = 1
-    """Free object ``obj``, of ``order``."""
-    SPLIT = 2
-    """Halve ``obj`` of ``order``: it keeps the lower half, ``aux`` is the id of the upper."""
-    FREE_PFN = 3
-    """Free the start state's page at pfn ``aux``, which has no object, of ``order``."""
-    ALLOC_BULK = 4
-    """As ALLOC, of order 0, through alloc_pages_bulk."""
-    RECLAIM = 5
-    """The recorded kernel's reclaim freed ``obj``, of ``order``. Open loop: FREE. Closed loop: the pages stay on their LRU list,
-    as shadows ``aux`` to ``aux + 2**order - 1``, one a page."""
-    ACCESS = 6
-    """The workload used ``obj``, through a page table where ``aux`` is 1. Open loop: nothing. Closed loop: it is marked accessed,
-    or young, or read again where the model dropped it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
-    TRUNCATE = 7
-    """The workload gave up shadows ``aux`` to ``aux + 2**order - 1``. Open loop: nothing. Closed loop: what the model kept of
-    them is freed."""
-    ATTEMPT = 8
-    """The recorded kernel refused a request of ``order``, ``mt`` and ``gfp``; ``obj`` is 0 and means nothing. Open loop: nothing.
-    Closed loop: it is tried, and given back at once where the model satisfies it."""
-    GATHER = 9
-    """Shadow ``aux`` (0: none) is shadow ``obj`` from now on: pages of several folios that are read again as one. Open loop:
-    nothing."""
-    ALLOC_CONTIG = 10
-    """Allocate ``order``, more than MAX_PAGE_ORDER, as object ``obj`` through alloc_contig_pages. Described workloads ask so."""
-    FREE_CONTIG = 11
-    """Free object ``obj`` of ``order``, which came so."""
-
-
 class DemandChunk(NamedTuple):
     """A run of the demand: equally long arrays, in order."""
 
     t: npt.NDArray[np.int64]
     """Nanoseconds since the start state."""
     op: npt.NDArray[np.uint8]
-    """A :class:`DemandOp`."""
+    """A :class:`kevacuate.recording.demand_op.DemandOp`."""
     cpu: npt.NDArray[np.uint16]
     obj: npt.NDArray[np.int32]
     """Dense, recycled object id."""

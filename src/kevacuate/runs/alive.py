@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import MAX_ORDER
+from kevacuate.demand.objects import BIRTHS, DEATHS, free_ops
 from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State
 from kevacuate.recording import DemandChunk, DemandOp, StartObjects
@@ -32,8 +32,8 @@ class Alive:
 
     def note(self, rows: DemandChunk) -> None:
         """Take rows into account."""
-        born = np.isin(rows.op, (DemandOp.ALLOC, DemandOp.ALLOC_BULK, DemandOp.ALLOC_CONTIG))
-        gone = np.isin(rows.op, (DemandOp.FREE, DemandOp.RECLAIM, DemandOp.FREE_CONTIG))
+        born = np.isin(rows.op, BIRTHS)
+        gone = np.isin(rows.op, DEATHS)
         split = rows.op == DemandOp.SPLIT
         number, order = np.arange(rows.t.size), rows.order.astype(np.uint8)
         at = np.concatenate([number[born | gone | split], number[split]])
@@ -52,7 +52,7 @@ class Alive:
         order = self._orders[ids] - 1
         rows = rows_of(
             t,
-            op=np.where(order > MAX_ORDER, DemandOp.FREE_CONTIG, DemandOp.FREE),
+            op=free_ops(order),
             obj=ids,
             order=order,
             cpu=np.arange(ids.size) % cpus,

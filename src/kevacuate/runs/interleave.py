@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import ends_object, has_object, makes_object
 from kevacuate.demand.pagekinds import READAHEAD
-from kevacuate.jit import kernel, part, pointers
+from kevacuate.jit import kernel, pointers
 from kevacuate.kernel.gfp import GFP_FS, GFP_HIGHMEM, GFP_NOMEMALLOC, GFP_WRITE
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
 from kevacuate.recording.demand import DemandChunk
@@ -75,7 +76,7 @@ def bend(times: Words, task: npt.NDArray[np.int32], knots: Words, first: Words, 
 
 def is_read(rows: DemandChunk) -> npt.NDArray[np.bool_]:
     """Which rows allocate page cache for a read (:func:`kevacuate.demand.pagekinds.page_class`)."""
-    asked = np.isin(rows.op, (ob.OP_ALLOC, ob.OP_ALLOC_BULK)) & (rows.mt == MIGRATE_MOVABLE)
+    asked = np.isin(rows.op, ob.REQUESTS) & (rows.mt == MIGRATE_MOVABLE)
     readahead = (rows.gfp & READAHEAD == READAHEAD) & (rows.gfp & GFP_NOMEMALLOC == 0)
     plain = (rows.gfp & GFP_FS == 0) & (rows.gfp & GFP_HIGHMEM != 0)
     return np.asarray(asked & (rows.gfp & GFP_WRITE == 0) & (readahead | plain), np.bool_)
@@ -104,24 +105,6 @@ class Marks(NamedTuple):
     of_task: npt.NDArray[np.int64]
     of_object: npt.NDArray[np.int64]
     of_shadow: npt.NDArray[np.int64]
-
-
-@part(inline=True)
-def has_object(op: int) -> bool:
-    """Whether a row of that operation is about an object."""
-    return op != ob.OP_FREE_PFN and op != ob.OP_TRUNCATE and op != ob.OP_ATTEMPT and op != ob.OP_GATHER
-
-
-@part(inline=True)
-def makes_object(op: int) -> bool:
-    """Whether a row of that operation allocates an object."""
-    return op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ALLOC_CONTIG
-
-
-@part(inline=True)
-def ends_object(op: int) -> bool:
-    """Whether the object of a row of that operation is gone after it."""
-    return op == ob.OP_FREE or op == ob.OP_RECLAIM or op == ob.OP_FREE_CONTIG
 
 
 @kernel
@@ -252,7 +235,7 @@ def sort_out(rows: DemandChunk, start_objects: int) -> Sorted | None:
         start_objects,
         objects,
         shadows,
-        deaths=int(np.isin(rows.op, (ob.OP_FREE, ob.OP_RECLAIM, ob.OP_FREE_CONTIG)).sum()),
+        deaths=int(np.isin(rows.op, ob.DEATHS).sum()),
         tasks=tasks,
         task=task.astype(np.int32),
         of_tasks=np.split(order, ends[:-1]),

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import asks_buddy
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
 from kevacuate.mm import constants as k
@@ -374,7 +375,7 @@ def check_rows(
             return 2, i
         if wrong_order(op, d.order[i], max_order):
             return 3, i
-        if op in (ob.OP_ALLOC, ob.OP_ALLOC_BULK, ob.OP_ACCESS, ob.OP_ATTEMPT) and d.mt[i] >= MIGRATE_PCPTYPES:
+        if (asks_buddy(op) or op in (ob.OP_ACCESS, ob.OP_ATTEMPT)) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
         if op not in (ob.OP_FREE_PFN, ob.OP_GATHER) and (d.obj[i] < 0 or d.obj[i] >= nobjects):
             return 5, i

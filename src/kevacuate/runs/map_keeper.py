@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from kevacuate.demand.objects import OP_ALLOC, OP_ALLOC_BULK, OP_ALLOC_CONTIG, OP_SPLIT
+from kevacuate.demand.objects import OP_SPLIT, makes_object
 from kevacuate.jit import kernel, pointers
 from kevacuate.measure.frames import Frames
 from kevacuate.measure.look import FrameKeeper
@@ -24,7 +24,7 @@ def note_kinds(kinds: npt.NDArray[np.uint8], da: DemandChunk, start: int, end: i
     d = pointers(da)
     for i in range(start, end):
         op = d.op[i]
-        if op == OP_ALLOC or op == OP_ALLOC_BULK or op == OP_ALLOC_CONTIG:
+        if makes_object(op):
             kinds[d.obj[i]] = d.mt[i]
         elif op == OP_SPLIT:
             kinds[d.aux[i]] = kinds[d.obj[i]]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import makes_object
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
@@ -242,8 +243,7 @@ def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
     """
     op = d.op[i]
     hits, reads = s.stat.hit_pages + 0, s.stat.refault_pages + 0
-    request = op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ACCESS or op == ob.OP_ATTEMPT
-    request = request or op == ob.OP_ALLOC_CONTIG
+    request = makes_object(op) or op == ob.OP_ACCESS or op == ob.OP_ATTEMPT
     own = d.obj[i] + 0 if request and op != ob.OP_ATTEMPT else -1
     before = s.obj[own] + 0 if own >= 0 else -1
     had = n.fixed[N_FIRST] + 0
@@ -315,7 +315,7 @@ def note_alloc(s: View, n: NotesView, d: DemandChunk, i: int, order: int, obj: i
 def note_after(s: View, n: NotesView, d: DemandChunk, i: int) -> None:
     """Note an allocation, now that it has its pages."""
     op = d.op[i]
-    if op == ob.OP_ALLOC or op == ob.OP_ALLOC_BULK or op == ob.OP_ACCESS or op == ob.OP_ALLOC_CONTIG:
+    if makes_object(op) or op == ob.OP_ACCESS:
         code = s.obj[d.obj[i]] + 0
         if code > OBJ_BASE_PAGES:
             note_alloc(s, n, d, i, d.order[i] + 0, d.obj[i] + 0)

@@ -341,13 +341,11 @@ def contradiction(rows: DemandChunk, at: int, number: int) -> str:
     """What is wrong with row *at*, which contradicts the rows before it; *number* is its number in the demand."""
     obj, aux = int(rows.obj[at]), int(rows.aux[at])
     what = {
-        ob.OP_ALLOC: f"allocates object {obj}, which is still in use",
-        ob.OP_ALLOC_BULK: f"allocates object {obj}, which is still in use",
+        **dict.fromkeys(ob.BIRTHS, f"allocates object {obj}, which is still in use"),
         ob.OP_FREE: f"frees object {obj}, which was never allocated or is freed already",
         ob.OP_SPLIT: f"splits object {obj} and names its upper half {aux}, but the one cannot be split or the other is in use",
         ob.OP_RECLAIM: f"reclaims object {obj}, which is none of that order, or as shadow {aux}, which is another's",
         ob.OP_ACCESS: f"uses object {obj}, which was never allocated or is freed already",
-        ob.OP_ALLOC_CONTIG: f"allocates object {obj}, which is still in use",
         ob.OP_FREE_CONTIG: f"frees object {obj}, which is no contiguous allocation of order {int(rows.order[at])}",
         ob.OP_GATHER: f"makes shadow {aux} shadow {obj}, which is another's",
         ob.OP_FREE_PFN: f"frees pages at pfn {aux:#x} that are free already or an object's",

@@ -352,8 +352,7 @@ class _Scaling:
             zip(
                 _COUNTED,
                 (
-                    c[ob.OP_ALLOC] + c[ob.OP_ALLOC_BULK] + c[ob.OP_ALLOC_CONTIG],
-                    c[ob.OP_FREE] + c[ob.OP_RECLAIM] + c[ob.OP_FREE_CONTIG], c[ob.OP_FREE_PFN], c[ob.OP_SPLIT],
+                    c[list(ob.BIRTHS)].sum(), c[list(ob.DEATHS)].sum(), c[ob.OP_FREE_PFN], c[ob.OP_SPLIT],
                     c[ob.OP_RECLAIM], self._read_again, c[ob.OP_ACCESS], c[ob.OP_TRUNCATE], c[ob.OP_ATTEMPT],
                 ),
                 strict=True,

@@ -120,13 +120,12 @@ class _Copy:
         gather = d.op == ob.OP_GATHER
         shadow = gather | np.isin(d.op, (ob.OP_ALLOC, ob.OP_RECLAIM, ob.OP_TRUNCATE))
         upper = d.op == ob.OP_SPLIT
-        nothing = pfn | np.isin(d.op, (ob.OP_TRUNCATE, ob.OP_ATTEMPT))
         shift = self.number * self.plan.shadows
         aux = np.where(shadow & (d.aux > 0), d.aux + shift, d.aux).astype(np.int64)
         aux[upper] = self._ids(d.aux[upper])
         aux[pfn] = self.plan.scaling.placed(d.aux[pfn], self.number)
         obj = np.where(gather, d.obj + shift, d.obj).astype(np.int64)
-        named = ~(gather | nothing)
+        named = ~np.isin(d.op, ob.OF_NO_OBJECT)
         obj[named] = self._ids(d.obj[named])
         changed = {
             "t": self._times(d.t),

@@ -145,7 +145,7 @@ def _varied(
     start, kinds, quality = demand.start_objects, demand.kinds, demand.quality
     if how.page_kinds:
         kinds = replace(kinds, seed=kinds.seed + seed)
-        start = start._replace(attr=pagekinds.draw_start_again(start.attr, kinds, demand.kinds))
+        start = start._replace(attr=pagekinds.draw_start(start.attr, kinds, demand.kinds))
         rows = rows._replace(attr=rows.attr.copy())
         shares = kinds.shares(), demand.kinds.shares()
         pagekinds.draw_again(rows.op, rows.gfp, rows.mt, rows.attr, 0, *shares)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand.build import Demand
+from kevacuate.demand.objects import REQUESTS
 from kevacuate.demand.pagekinds import A_DIRTY, A_FILE, A_LRU
 from kevacuate.demand.refusals import empty_demand
 from kevacuate.errors import KevacuateError
@@ -67,9 +68,7 @@ def _rows(recording: Recording, demand: Demand) -> dict[str, Ints]:
     parts: list[list[npt.NDArray[Any]]] = []
     count = 0
     for chunk in demand.chunks():
-        wanted = (
-            (chunk.op == DemandOp.ALLOC) | (chunk.op == DemandOp.ALLOC_BULK) | (chunk.op == DemandOp.FREE)
-        )
+        wanted = np.isin(chunk.op, (*REQUESTS, DemandOp.FREE))
         parts.append([getattr(chunk, name)[wanted] for name in names])
         count += int(wanted.sum())
         if count > MOST_ROWS:

@@ -9,7 +9,7 @@ say which class dies. Each class has a ring of ids in ``ids``: the living ones l
 
 from __future__ import annotations
 
-from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import alloc_op
 from kevacuate.jit import part
 from kevacuate.recording.demand import DemandChunk
 from kevacuate.workload.draw import below, draw, waiting
@@ -220,8 +220,7 @@ def pool_step(w: GeneratorView, d: DemandChunk, a: Actor, p: Part) -> int:
         if p.alive[c] < p.room[c]:
             obj = w.ids[ring_at(p, c, p.alive[c])] + 0
             p.alive[c] += 1
-            op = ob.OP_ALLOC if p.order <= ob.MAX_ORDER else ob.OP_ALLOC_CONTIG
-            emit_alloc(w, d, a, op, obj, p.order, p.mt, p.gfp, attributes(a, p), 0)
+            emit_alloc(w, d, a, alloc_op(p.order), obj, p.order, p.mt, p.gfp, attributes(a, p), 0)
         else:
             w.g.skipped += 1
     elif p.alive[a.kind] > 0:

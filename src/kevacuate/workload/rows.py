@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kevacuate.demand import objects as ob
+from kevacuate.demand.objects import free_op
 from kevacuate.demand.pagekinds import A_PINNED
 from kevacuate.jit import part
 from kevacuate.kernel.pageattr import PageAttr
@@ -65,7 +65,7 @@ def emit_alloc(
 @part(inline=True)
 def emit_free(w: GeneratorView, d: DemandChunk, a: Actor, obj: int, order: int) -> None:
     """A row FREE, or FREE_CONTIG of what is above MAX_PAGE_ORDER, counted."""
-    emit(w, d, a, ob.OP_FREE if order <= ob.MAX_ORDER else ob.OP_FREE_CONTIG, obj, order, 0, 0, 0, 0)
+    emit(w, d, a, free_op(order), obj, order, 0, 0, 0, 0)
     w.g.frees += 1
     w.g.pages -= 1 << order
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from kevacuate.demand.build import Demand, build_demand
 from kevacuate.demand.loops import NOTHING
+from kevacuate.demand.objects import OF_NO_OBJECT, OP_FREE, OP_RECLAIM, REQUESTS
 from kevacuate.demand.pagekinds import draw_start
 from kevacuate.demand.start_objects import pages_in_use, start_objects
 from kevacuate.errors import KevacuateError
@@ -39,19 +40,7 @@ from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import BUSY, PINNED, page_count
 from kevacuate.workload.stream import once
 
-OF_OBJECTS = np.isin(
-    np.arange(256),
-    (
-        DemandOp.ALLOC,
-        DemandOp.FREE,
-        DemandOp.SPLIT,
-        DemandOp.ALLOC_BULK,
-        DemandOp.RECLAIM,
-        DemandOp.ACCESS,
-        DemandOp.ALLOC_CONTIG,
-        DemandOp.FREE_CONTIG,
-    ),
-)
+OF_OBJECTS = ~np.isin(np.arange(256), OF_NO_OBJECT)
 """By operation: whether its ``obj`` is an object."""
 
 FIRST_ROWS = 1 << 17
@@ -117,8 +106,7 @@ def peak_pages(demand: Demand) -> int:
     """The most pages that the demand has at once, were nothing reclaimed but what was recorded. Reads it, and counts it, once."""
     alive, peak, spans = 0, 0, NOTHING
     for chunk in demand.chunks(closed=True):
-        sign = np.where((chunk.op == DemandOp.ALLOC) | (chunk.op == DemandOp.ALLOC_BULK), 1, 0)
-        sign -= (chunk.op == DemandOp.FREE) | (chunk.op == DemandOp.RECLAIM)
+        sign = np.isin(chunk.op, REQUESTS).astype(np.int64) - np.isin(chunk.op, (OP_FREE, OP_RECLAIM))
         pages = alive + np.cumsum(sign << chunk.order.astype(np.int64))
         peak, alive = max(peak, int(pages.max(initial=0))), int(pages[-1])
         spans = spans.after(chunk)
