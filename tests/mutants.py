@@ -42,6 +42,7 @@ ABLATED = "tests/measure/test_measure_ablated.py"
 APART = "tests/reports/test_report_ablation.py"
 FORMS = "tests/search/test_search_forms.py -k oracles"
 GENERATIONS = "tests/mm/test_lru_gen.py"
+READAHEAD = "tests/runs/test_runs_readahead.py"
 RELIEF = "tests/mm/test_region_relief.py"
 BORDER = "tests/policy/test_policy_contiguitas.py"
 DECIDED = "tests/measure/test_measure_sequential.py -k matters"
@@ -215,6 +216,13 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ),
     ("runs/base_pages.py", "if in_time:\n            fault", "if taken < 0:\n            fault",
      "tests/runs/test_runs_base_pages.py -k time"),
+    ("runs/readahead.py", "fault_takes_time(s, s.stat.now - s.stat.late, READ_NS)", "pass", f"{READAHEAD} -k time"),
+    ("runs/readahead.py", "MOST_ALIGNED = 9", "MOST_ALIGNED = 0", f"{READAHEAD} -k larger"),
+    ("runs/readahead.py", "state == ABSENT or state == NEW", "state == ABSENT", f"{READAHEAD} -k first_time"),
+    ("runs/mapping.py", "VM_READAHEAD_PAGES = 32", "VM_READAHEAD_PAGES = 16", f"{READAHEAD} -k stretch"),
+    ("runs/mapping.py", "waits = gfp & READAHEAD == READAHEAD and", "waits = gfp < 0 and", f"{READAHEAD} -k waits"),
+    ("demand/tables.py", "MOST_NUMBERS = 8", "MOST_NUMBERS = 9", "tests/demand/test_demand_reclaim.py -k longest"),
+    ("demand/pagecache.py", "if end > key + pages:", "if end >= key:", "tests/demand/test_demand_reclaim.py -k random"),
     ("demand/uses.py", "(when < end) & (until > since)", "until > since", "tests/demand/test_demand_uses.py -k order"),
     ("demand/uses.py", "latest = [-1] * PASSED", "latest = [-1]", "tests/demand/test_demand_uses.py -k young"),
 )  # fmt: skip

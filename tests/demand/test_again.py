@@ -320,7 +320,7 @@ def test_copies_that_share_a_cpu_take_turns_in_slices() -> None:
 
 
 def test_every_op_has_a_rule() -> None:
-    assert len(DemandOp) == 12, "demand/again.py and runs/scaled_rows.py say what becomes of each op"
+    assert len(DemandOp) == 14, "demand/again.py and runs/scaled_rows.py say what becomes of each op"
 
 
 def test_a_contiguous_allocation_that_a_pass_leaves_is_freed_as_one() -> None:

@@ -26,7 +26,7 @@ def test_questions_and_tuples_agree(op: DemandOp) -> None:
 
 
 def test_every_operation_is_told() -> None:
-    others = {DemandOp.SPLIT, DemandOp.ACCESS}
+    others = {DemandOp.SPLIT, DemandOp.ACCESS, DemandOp.PLACE}
     told = [*ob.BIRTHS, *ob.DEATHS, *ob.OF_NO_OBJECT, *others]
     assert sorted(told) == sorted(DemandOp)
     assert set(ob.REQUESTS) == {DemandOp.ALLOC, DemandOp.ALLOC_BULK}

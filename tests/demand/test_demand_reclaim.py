@@ -15,18 +15,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kevacuate.demand.build import Reconstruction, build_demand
-from kevacuate.demand.pagecache import BACK, FOLIO_BATCH_SIZE, HUGE_ORDER, USE_NS
+from kevacuate.demand.pagecache import (
+    BACK,
+    FOLIO_BATCH_SIZE,
+    HUGE_ORDER,
+    IS_READ,
+    IS_READ_AROUND,
+    LENGTH_BIT,
+    READ_AROUND,
+    READ_FAULT,
+    READ_MAPPED,
+    READ_RANDOM,
+    READ_START,
+    USE_NS,
+)
 from kevacuate.demand.pagekinds import PageKindModel
 from kevacuate.demand.reconstruct import MARGIN
 from kevacuate.demand.shadows import MOST_GIVEN_UP, enter, find_place, leave
-from kevacuate.demand.tables import GFP_OF_A_READ, event_input, larger_cache, new_tables
+from kevacuate.demand.tables import (
+    GFP_OF_A_READ,
+    MOST_ALIGNED,
+    MOST_NUMBERS,
+    event_input,
+    files_read,
+    larger_cache,
+    new_tables,
+)
 from kevacuate.jit import kernel, pointers
 from kevacuate.recording import Recording
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventKind as K
 from kevacuate.recording.schema import concat_chunks
 
-RECLAIM, ACCESS, TRUNCATE, GATHER = 5, 6, 7, 9
+RECLAIM, ACCESS, TRUNCATE, GATHER, PLACE, READS = 5, 6, 7, 9, 12, 13
+NOTHING = StartObjects(np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint8))
 READ = GFP_OF_A_READ
 KSWAPD, USER = 28, 1
 KERNEL = {"mt": 0, "gfp": 0xCC0}
@@ -66,6 +88,29 @@ def rows_of(events, **more):
     """Rows (op, obj, order, aux) and the counters that are not 0."""
     rows, quality, _ = compiled(events, **more)
     return [(op, obj, order, aux) for _, op, _, obj, order, _, _, aux in rows], quality
+
+
+def fault(index, inode=5, **more):
+    return Event(K.MM_FILEMAP_FAULT, a=inode, b=7, c=index, **more)
+
+
+def map_pages(first, last, inode=5, **more):
+    return Event(K.MM_FILEMAP_MAP_PAGES, a=inode, b=7, c=first, d=last, **more)
+
+
+def numbered(events):
+    """Rows (op, obj, order, gfp, aux, attr) of PLACE and READ where files have numbers, those files, and the first counts."""
+    work = Reconstruction(np.zeros(PAGES, np.bool_), NOTHING, PageKindModel())
+    for _ in (*work.feed(event_input(chunk_of(events), 0)), *work.finish()):
+        pass
+    files = files_read(work.tables)
+    rows, _, attr = compiled(events, files=files)
+    chosen = [(row, how) for row, how in zip(rows, attr, strict=True) if row[1] in (PLACE, READS)]
+    return (
+        [(op, obj, order, gfp, aux, how) for (_, op, _, obj, order, _, gfp, aux), how in chosen],
+        files,
+        work.quality,
+    )
 
 
 def test_what_kswapd_frees_of_the_page_cache_is_reclaim():
@@ -479,3 +524,82 @@ def test_reclaim_is_what_shrink_folio_list_says(capsys):
             f"\nreclaim recognised: precision {precision:.5f}, recall {recall:.5f} of {truth.total()} folios"
         )
     assert min(precision, recall) > 0.99
+
+
+def test_pages_of_files_that_are_read_have_numbers_and_folios_places():
+    events = [*cached(8, 0), *cached(16, 4, 2), alloc(40, gfp=READ), add(40, 2, inode=6), get_pages(4, 7)]
+    rows, files, quality = numbered(events)
+    assert files.length.tolist() == [8 << LENGTH_BIT | IS_READ]  # nobody reads the other file
+    assert (files.first.tolist(), files.end) == ([8], 17)
+    assert rows == [
+        (PLACE, 0, 0, READ, 8, 0),
+        (PLACE, 1, 2, READ, 12, 0),
+        (READS, 4, 0, 16, 12, 0),
+    ]
+    assert quality.reads == 1
+
+
+def test_a_first_pass_has_no_such_rows():
+    rows, quality = rows_of([*cached(8, 0), get_pages(0, 0)])
+    assert [op for op, *_ in rows] == [ALLOC, ACCESS]
+    assert quality["reads"] == 1
+
+
+def test_files_begin_at_multiples_of_their_size_and_the_longest_go_without():
+    most = MOST_NUMBERS * max(PAGES, MOST_ALIGNED)
+    events = []
+    for inode, index in ((5, 2), (6, 299), (7, most)):
+        events += [
+            alloc(inode, gfp=READ),
+            add(inode, index, inode=inode),
+            get_pages(index, index, inode=inode),
+        ]
+    _, files, _ = numbered(events)
+    assert sorted((files.length >> LENGTH_BIT).tolist()) == [3, 300]
+    for first, length in zip(files.first.tolist(), (files.length >> LENGTH_BIT).tolist(), strict=True):
+        assert first % (1 << (length - 1).bit_length()) == 0
+    assert files.end > max(files.first + (files.length >> LENGTH_BIT))
+
+
+def test_one_read_is_one_row_however_many_batches_it_has():
+    events = [*cached(8, 0), *cached(9, 1), *cached(10, 2)]
+    events += [get_pages(0, 2), get_pages(1, 2), get_pages(2, 2), get_pages(0, 2), get_pages(2, 2)]
+    rows, _, quality = numbered(events)
+    assert [row for row in rows if row[0] == READS] == [(READS, 3, 0, 7, 4, READ_START)] * 2
+    assert quality.reads == 2
+
+
+def test_reads_in_a_row_that_bring_in_no_more_are_random():
+    """Single pages: the second read follows the first, and brings in its own page alone. Reads of more are told by themselves."""
+    events = []
+    for i in range(3):
+        events += [*cached(8 + i, 1 + i), get_pages(1 + i, 1 + i)]
+    events += [get_pages(1, 1), get_pages(1, 2)]
+    rows, _, _ = numbered(events)
+    assert [how for op, *_, how in rows if op == READS] == [0, READ_RANDOM, READ_RANDOM, READ_RANDOM, 0]
+    more = [*events, *cached(20, 9), *cached(21, 10), get_pages(9, 9)]
+    assert numbered(more)[0][-1][-1] == 0
+
+
+def test_faults_tell_whether_they_read_around():
+    ahead = [fault(4), *cached(8, 4), *cached(9, 5), map_pages(4, 5)]
+    rows, files, quality = numbered(ahead)
+    assert [row for row in rows if row[0] == READS] == [
+        (READS, 1, 0, 14, 12, READ_FAULT),
+        (READS, 2, 0, 14, 12, READ_MAPPED),
+    ]
+    assert (files.length.tolist(), quality.longest_readahead) == ([6 << LENGTH_BIT | IS_READ], 2)
+    around = [fault(4), *cached(8, 3), *cached(9, 4), *cached(10, 5), fault(5)]
+    rows, files, _ = numbered(around)
+    assert files.length.tolist() == [6 << LENGTH_BIT | IS_READ | IS_READ_AROUND]
+    assert [how for op, *_, how in rows if op == READS] == [READ_FAULT | READ_AROUND] * 2
+
+
+def test_what_a_fault_maps_around_it_may_be_there_or_not():
+    events = [*cached(8, 4), fault(4), map_pages(4, 4, pid=2)]
+    plain, _ = rows_of(events)
+    assert [aux for op, _, _, aux in plain if op == ACCESS] == [1, 1]
+    work = Reconstruction(np.zeros(PAGES, np.bool_), NOTHING, PageKindModel())
+    assert [*work.feed(event_input(chunk_of(events), 0))] == []
+    rows, _, _ = compiled(events, files=files_read(work.tables))
+    assert [row[-1] for row in rows if row[1] == ACCESS] == [1, 2]

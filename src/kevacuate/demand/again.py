@@ -199,7 +199,7 @@ def again_row(s: AgainTables, d: DemandChunk, out: DemandChunk, i: int) -> None:
             put_row(s, d, out, i, op, i64(0), order, aux)
     elif op == ob.OP_GATHER:
         gather_row(s, d, out, i)
-    else:
+    elif op != ob.OP_PLACE and op != ob.OP_READ:
         put_row(s, d, out, i, op, i64(0), order, aux)
 
 

@@ -24,7 +24,7 @@ from kevacuate.demand.pagekinds import NOTHING_DRAWN, PageKindModel
 from kevacuate.demand.quality import MARKS, DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
 from kevacuate.demand.start_objects import pages_in_use, start_objects
-from kevacuate.demand.tables import KnownKinds, event_input, larger_cache, new_tables
+from kevacuate.demand.tables import Files, KnownKinds, event_input, files_read, larger_cache, new_tables
 from kevacuate.demand.uses import NO_USES, Lives, Uses, inferred_uses, lives_of, with_uses
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import run
@@ -143,8 +143,9 @@ class Reconstruction:
         kinds: PageKindModel,
         known: KnownKinds | None = None,
         out_rows: int = DEFAULT_CHUNK_ROWS,
+        files: Files | None = None,
     ) -> None:
-        self.tables = new_tables(used, start, kinds, known)
+        self.tables = new_tables(used, start, kinds, known, files)
         rows = out_rows + reconstruct.MARGIN
         self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
         self._fed = 0
@@ -231,15 +232,19 @@ class _FirstPass:
             self._keep(rows)
         self._keep(self.work.drain(keep=BACK))
 
-    def end(self) -> tuple[DemandQuality, Uses]:
-        """Settle what waits; what was counted, and the uses of files that the order of reclaim tells."""
+    def end(self) -> tuple[DemandQuality, Uses, Files]:
+        """Settle what waits; what was counted, the uses of files that the order of reclaim tells, and the files that are read."""
         for rows in self.work.finish():
             self._keep(rows)
         uses, quality = NO_USES, self.work.quality
         if self._lives and quality.reclaimed_without_file:
             uses = inferred_uses(Lives(*(np.concatenate(c) for c in zip(*self._lives, strict=True))))
         marks = MARKS * uses.number.size
-        return replace(quality, accesses=quality.accesses + marks, accesses_inferred=marks), uses
+        files = files_read(self.work.tables)
+        counted = {"accesses": quality.accesses + marks, "accesses_inferred": marks}
+        if len(files.key):
+            counted["file_pages"] = files.end
+        return replace(quality, **counted), uses, files
 
     def _keep(self, rows: DemandChunk) -> None:
         if self.work.tables.g[G_FILES]:
@@ -248,8 +253,8 @@ class _FirstPass:
             self._lives.append(lives_of(rows))
 
 
-def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, DemandQuality, Uses]:
-    """First pass: what the snapshots say of the objects alive at each, what the pass has counted, and uses of files.
+def known_kinds(source: _Source, kinds: PageKindModel) -> tuple[KnownKinds, DemandQuality, Uses, Files]:
+    """First pass: what the snapshots say of the objects alive at each, what it has counted, uses of files, and which are read.
 
     The first snapshot at which an object is alive counts. Memory: one entry per object so found; where no event names files, 18
     bytes a row by which an object begins or ends.
@@ -323,10 +328,12 @@ def build_demand(
     if recording.has_demand:
         return _stored_demand(recording, kinds, chunk_rows)
     source = _Source(recording, chunk_rows)
-    known, quality, uses = known_kinds(source, kinds) if source.later_states() else (None, None, NO_USES)
+    known, quality, uses, files = None, None, NO_USES, None
+    if source.later_states():
+        known, quality, uses, files = known_kinds(source, kinds)
 
     def chunks(demand: Demand) -> Iterator[DemandChunk]:
-        work = Reconstruction(source.used, source.start, kinds, known)
+        work = Reconstruction(source.used, source.start, kinds, known, files=files)
         yield from with_uses(_rows(source, work), uses)
         demand.complete(quality or work.quality)
 
@@ -382,7 +389,10 @@ def _stored_kinds(path: Path, facts: dict[str, Any]) -> PageKindModel:
 def _stored_spans(path: Path, facts: dict[str, Any], quality: DemandQuality | None) -> Spans | None:
     """How long a stored demand is, where that is known without reading it."""
     whole = Span(*demand_span(path))
-    if quality is None or not quality.accesses + quality.truncated + quality.attempts:
+    closed_alone = 0
+    if quality is not None:
+        closed_alone = quality.accesses + quality.truncated + quality.attempts + quality.file_pages
+    if not closed_alone:
         return Spans(whole, whole)
     kept = facts.get("open_span")
     if not isinstance(kept, list) or len(kept) != 2 or not all(type(x) is int and x >= 0 for x in kept):

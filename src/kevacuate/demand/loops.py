@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kevacuate.demand.objects import OP_ACCESS, OP_ATTEMPT, OP_FREE, OP_GATHER, OP_RECLAIM, OP_TRUNCATE
+from kevacuate.demand.objects import (
+    OP_ACCESS,
+    OP_ATTEMPT,
+    OP_FREE,
+    OP_GATHER,
+    OP_PLACE,
+    OP_READ,
+    OP_RECLAIM,
+    OP_TRUNCATE,
+)
 from kevacuate.recording.demand import DemandChunk
 
 
@@ -46,7 +55,8 @@ NOTHING = Spans(Span(0, 0), Span(0, 0))
 
 def is_open(op: np.ndarray) -> np.ndarray:
     """Which operations the open loop has, too."""
-    return (op != OP_ACCESS) & (op != OP_TRUNCATE) & (op != OP_ATTEMPT) & (op != OP_GATHER)
+    closed = (op == OP_ACCESS) | (op == OP_TRUNCATE) | (op == OP_ATTEMPT) | (op == OP_GATHER)
+    return ~(closed | (op == OP_PLACE) | (op == OP_READ))
 
 
 def open_rows(chunk: DemandChunk) -> DemandChunk:

@@ -30,6 +30,8 @@ OP_ATTEMPT = int(DemandOp.ATTEMPT)
 OP_GATHER = int(DemandOp.GATHER)
 OP_ALLOC_CONTIG = int(DemandOp.ALLOC_CONTIG)
 OP_FREE_CONTIG = int(DemandOp.FREE_CONTIG)
+OP_PLACE = int(DemandOp.PLACE)
+OP_READ = int(DemandOp.READ)
 
 REQUESTS = (OP_ALLOC, OP_ALLOC_BULK)
 """Operations that ask the buddy allocator for an object."""
@@ -37,7 +39,7 @@ BIRTHS = (*REQUESTS, OP_ALLOC_CONTIG)
 """Operations that make an object; OP_SPLIT makes one of another."""
 DEATHS = (OP_FREE, OP_RECLAIM, OP_FREE_CONTIG)
 """Operations after which their object is gone."""
-OF_NO_OBJECT = (OP_FREE_PFN, OP_TRUNCATE, OP_ATTEMPT, OP_GATHER)
+OF_NO_OBJECT = (OP_FREE_PFN, OP_TRUNCATE, OP_ATTEMPT, OP_GATHER, OP_READ)
 """Operations whose ``obj`` is no object."""
 
 MAX_ORDER = 10
@@ -65,7 +67,7 @@ def ends_object(op: int) -> bool:
 @part(inline=True)
 def has_object(op: int) -> bool:
     """Whether a row of that operation is about an object: it is none of :data:`OF_NO_OBJECT`."""
-    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT and op != OP_GATHER
+    return op != OP_FREE_PFN and op != OP_TRUNCATE and op != OP_ATTEMPT and op != OP_GATHER and op != OP_READ
 
 
 @part(inline=True)
@@ -130,7 +132,8 @@ G_SHADOW = 20
 G_SHADOWS = 21
 G_IN_USE = 22
 G_NEXT_USE = 23
-G_SIZE = 24
+G_FILE_PAGES = 24
+G_SIZE = 25
 """Places of the scalars in ``Tables.g``."""
 
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}

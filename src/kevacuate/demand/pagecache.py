@@ -23,15 +23,18 @@ from __future__ import annotations
 
 from kevacuate.demand import objects as ob
 from kevacuate.demand.objects import Tables, emit, i64
-from kevacuate.demand.pagekinds import A_FILE, A_LRU, CLASS_ANON, CLASS_KERNEL, mix, page_class
+from kevacuate.demand.pagekinds import A_FILE, A_LRU, CLASS_ANON, CLASS_KERNEL, READAHEAD, mix, page_class
 from kevacuate.demand.shadows import (
     CACHED_PAGES,
+    FILE_FIRST,
+    FILE_LENGTH,
     INDEX_BITS,
     INDEXES,
     NO_FILE,
     count_in_file,
     enter,
     file_count,
+    file_place,
     find_place,
     first_shadow,
     forget_shadow,
@@ -50,9 +53,17 @@ FOLIO_BATCH_SIZE = 31
 """Folios of one read (include/linux/folio_batch.h, 7.2)."""
 
 READERS = 64
-R_TASK, R_FILE, R_OBJ, R_FROM, R_LAST, R_NEXT, R_SIZE = range(7)
-"""Places in a reader's record: task, key of the file's first page, object read last; of its last event the first and the last
-key asked for, and the key after the last page that was counted as read."""
+R_TASK, R_FILE, R_OBJ, R_FROM, R_LAST, R_NEXT, R_ADDED, R_END, R_FAULT, R_ONE, R_MORE, R_SIZE = range(12)
+"""Places in a reader's record: task, key of the file's first page, object read last. Of its last event the first and the last key
+asked for, and the key after the last page that was counted as read. Of what it has added since, the first key and the one behind
+the last. The key of its last fault. Whether its reads of one page, and of more, are as of a file with FMODE_RANDOM."""
+
+READ_RANDOM, READ_FAULT, READ_START, READ_MAPPED, READ_AROUND = 1, 2, 4, 8, 16
+"""Ways of a READ row: nothing is read ahead (FMODE_RANDOM); a page fault; a read at the file's start; a fault somewhere in the
+stretch, which has mapped what was there (filemap_map_pages); a fault at a file of which faults read what lies before, too."""
+
+IS_READ, IS_READ_AROUND, LENGTH_BIT = 1, 2, 2
+"""What else than its pages FILE_LENGTH tells of a file, and the bit at which these begin."""
 
 HUGE_ORDER = 9
 """Order of a folio that one entry of a page table maps, on machines with pages of 4 KiB."""
@@ -71,6 +82,9 @@ _Q_OTHERWISE = ob.Q["read_again_otherwise"]
 _Q_ACCESSES = ob.Q["accesses"]
 _Q_UNKNOWN = ob.Q["accesses_unknown"]
 _Q_NO_FILE = ob.Q["reclaimed_without_file"]
+_Q_FILE_PAGES = ob.Q["file_pages"]
+_Q_LONGEST = ob.Q["longest_readahead"]
+_Q_READS = ob.Q["reads"]
 
 
 @part
@@ -214,6 +228,88 @@ def on_add(s: Tables, out: DemandChunk, pfn: int, order: int, key: int) -> None:
     if obj >= 0:
         s.flags[obj] = i64(s.flags[obj]) | ob.FLAG_CACHED
     s.q[_Q_OTHERWISE] += found
+    _place(s, out, obj, order, key)
+
+
+@part
+def _place(s: Tables, out: DemandChunk, obj: int, order: int, key: int) -> None:
+    """Say where in its file the folio is, and note what its task has added."""
+    index = (key - 2) & ((1 << INDEX_BITS) - 1)
+    size = 1 << order
+    if index + size > INDEXES or obj < 0:
+        return
+    length = file_count(s, key, i64(FILE_LENGTH))
+    if index + size > length >> LENGTH_BIT:
+        length = (index + size) << LENGTH_BIT | (length & (IS_READ | IS_READ_AROUND))
+        enter(s, file_place(key, i64(FILE_LENGTH)), length)
+    first = file_count(s, key, i64(FILE_FIRST))
+    if first > 0 and i64(s.order[obj]) == order:
+        emit(s, out, ob.OP_PLACE, obj, order, i64(s.mt[obj]), i64(s.gfp[obj]), i64(0), first + index)
+    if i64(s.gfp[obj]) & READAHEAD != READAHEAD:
+        return
+    pid = s.g[ob.G_TASK]
+    reader = (pid & (READERS - 1)) * R_SIZE
+    if s.readers[reader + R_TASK] != pid or s.readers[reader + R_FILE] != (key - 2) >> INDEX_BITS:
+        _new_reader(s, reader, pid, key)
+    if s.readers[reader + R_FAULT] > key and length & IS_READ_AROUND == 0:
+        enter(s, file_place(key, i64(FILE_LENGTH)), length | IS_READ_AROUND)
+    if s.readers[reader + R_ADDED] < 0:
+        s.readers[reader + R_ADDED] = key
+    s.readers[reader + R_END] = max(s.readers[reader + R_END], key + size)
+
+
+@part
+def _new_reader(s: Tables, reader: int, pid: int, key: int) -> None:
+    """The task reads another file from now on; or it is another task."""
+    if s.readers[reader + R_TASK] != pid:
+        s.readers[reader + R_ONE] = s.readers[reader + R_MORE] = 0
+    s.readers[reader + R_TASK] = pid
+    s.readers[reader + R_FILE] = (key - 2) >> INDEX_BITS
+    s.readers[reader + R_OBJ] = s.readers[reader + R_LAST] = -1
+    s.readers[reader + R_ADDED] = s.readers[reader + R_END] = s.readers[reader + R_FAULT] = -1
+
+
+@part
+def _learn(s: Tables, reader: int, key: int, pages: int) -> None:
+    """What the reader has added since its last event tells how it reads: it reads ahead, or nothing but what it asks for.
+
+    The latter where a read that follows its last one has brought in no more.
+    """
+    end = s.readers[reader + R_END]
+    kind = R_ONE if pages == 1 else R_MORE
+    if end > key + pages:
+        s.readers[reader + kind] = 0
+    elif end >= 0 and s.readers[reader + R_LAST] + 1 == key:
+        s.readers[reader + kind] = 1
+
+
+@part
+def _read_row(s: Tables, out: DemandChunk, reader: int, key: int, pages: int, ways: int) -> bool:
+    """A READ row, unless the event goes on with the read of the one before; whether the file's pages have numbers."""
+    end = s.readers[reader + R_END]
+    again = s.readers[reader + R_LAST] == key + pages - 1 and s.readers[reader + R_FROM] < key
+    if end >= 0:
+        s.q[_Q_LONGEST] = max(i64(s.q[_Q_LONGEST]), end - s.readers[reader + R_ADDED])
+    if ways == 0 and not again:
+        _learn(s, reader, key, pages)
+    s.readers[reader + R_ADDED] = s.readers[reader + R_END] = -1
+    s.readers[reader + R_FAULT] = key if ways & READ_FAULT else -1
+    length = file_count(s, key, i64(FILE_LENGTH))
+    if length & IS_READ == 0:
+        enter(s, file_place(key, i64(FILE_LENGTH)), length | IS_READ)
+    first = file_count(s, key, i64(FILE_FIRST))
+    s.q[_Q_READS] += not again
+    index = (key - 2) & ((1 << INDEX_BITS) - 1)
+    pages = min(pages, (length >> LENGTH_BIT) - index)
+    if first == 0 or again or pages <= 0:
+        return first > 0
+    if ways == 0:
+        kind = R_ONE if pages == 1 else R_MORE
+        ways = (READ_RANDOM if s.readers[reader + kind] else 0) | (READ_START if index == 0 else 0)
+    elif length & IS_READ_AROUND:
+        ways |= READ_AROUND
+    emit(s, out, ob.OP_READ, pages, i64(0), i64(1), first + (length >> LENGTH_BIT), ways, first + index)
+    return True
 
 
 @part
@@ -279,7 +375,7 @@ def no_object_reclaimed(s: Tables, pfn: int) -> None:
 @part
 def _access(s: Tables, out: DemandChunk, obj: int, mapped: int) -> None:
     """An ACCESS row: with what the pages are read by if a model has dropped them; *mapped*: used through a page table."""
-    file = mapped == 1 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
+    file = mapped > 0 or page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_ANON
     attr = A_LRU | A_FILE if file else A_LRU
     emit(s, out, ob.OP_ACCESS, obj, i64(s.order[obj]), i64(s.mt[obj]), i64(s.gfp[obj]), attr, mapped)
     s.q[_Q_ACCESSES] += 1
@@ -305,7 +401,7 @@ def _read_before(s: Tables, reader: int, key: int, pages: int) -> int:
 
 
 @part
-def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: bool) -> None:
+def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: bool, ways: int) -> None:
     """A task reads so many pages from *key* on, as far as they are in the page cache, at most one batch of folios.
 
     *marks*: folio_mark_accessed is called, as by read; a page that is mapped is not marked.
@@ -313,9 +409,9 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
     reader = (pid & (READERS - 1)) * R_SIZE
     file = (key - 2) >> INDEX_BITS
     if s.readers[reader + R_TASK] != pid or s.readers[reader + R_FILE] != file:
-        s.readers[reader + R_TASK] = pid
-        s.readers[reader + R_FILE] = file
-        s.readers[reader + R_OBJ] = s.readers[reader + R_LAST] = -1
+        _new_reader(s, reader, pid, key)
+    numbered = _read_row(s, out, reader, key, pages, ways)
+    mapped = i64(0) if marks else (i64(2) if numbered and ways & READ_MAPPED else i64(1))
     last = i64(s.readers[reader + R_OBJ])
     folios = 0
     i = _read_before(s, reader, key, pages)
@@ -330,7 +426,7 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
         if obj != last:
             folios += 1
             last = obj
-            _access(s, out, obj, i64(0) if marks else i64(1))
+            _access(s, out, obj, mapped)
             if marks:
                 _marked(s, obj)
             else:

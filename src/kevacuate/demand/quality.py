@@ -113,6 +113,12 @@ class DemandQuality:
     """Of ``failed_allocs``, those that a closed loop tries (op ATTEMPT)."""
     accesses_inferred: int = 0
     """Of ``accesses``, those that the order of reclaim tells, where no event names files (:mod:`kevacuate.demand.uses`)."""
+    file_pages: int = 0
+    """Numbers that the pages of the files which are read have, the size a table needs (ops PLACE and READ)."""
+    longest_readahead: int = 0
+    """Pages of the longest stretch of a file that one read or fault has brought in."""
+    reads: int = 0
+    """Reads of files and faults that map them (op READ)."""
 
     @property
     def trusted(self) -> float:

@@ -28,6 +28,8 @@ from kevacuate.demand.objects import (
     open_object,
 )
 from kevacuate.demand.pagecache import (
+    READ_FAULT,
+    READ_MAPPED,
     no_object_reclaimed,
     on_activate,
     on_add,
@@ -442,10 +444,11 @@ def _on_page_cache_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> 
     elif kind == ev.MM_FILEMAP_DELETE_FROM_PAGE_CACHE:
         on_delete(s, out, pfn, i64(e.order[i]), key, _reclaims(s, i64(e.pid[i])))
     elif kind == ev.MM_FILEMAP_FAULT:
-        on_read(s, out, i64(e.pid[i]), key, i64(1), False)
+        on_read(s, out, i64(e.pid[i]), key, i64(1), False, i64(READ_FAULT))
     elif kind in (ev.MM_FILEMAP_GET_PAGES, ev.MM_FILEMAP_MAP_PAGES):
         pages = min(i64(e.d[i]) - i64(e.c[i]), 1 << 20) + 1
-        on_read(s, out, i64(e.pid[i]), key, pages, kind == ev.MM_FILEMAP_GET_PAGES)
+        marks = kind == ev.MM_FILEMAP_GET_PAGES
+        on_read(s, out, i64(e.pid[i]), key, pages, marks, i64(0) if marks else i64(READ_MAPPED))
 
 
 @part

@@ -27,7 +27,10 @@ INDEXES = (1 << INDEX_BITS) - 2048
 
 CACHED_PAGES = (1 << INDEX_BITS) - 1
 FILE_SHADOWS = (1 << INDEX_BITS) - 2
-"""Places of a file that stand for no page: how many of its pages are in the page cache, and how many shadows it has."""
+FILE_LENGTH = (1 << INDEX_BITS) - 3
+FILE_FIRST = (1 << INDEX_BITS) - 4
+"""Places of a file that stand for no page: how many of its pages are in the page cache, how many shadows it has, its pages as far
+as events show and how it is read, and the number of its first page among those of all files."""
 
 MOST_GIVEN_UP = 1 << 14
 """Shadows that one event gives up at most: its rows have to fit (reconstruct.MARGIN)."""

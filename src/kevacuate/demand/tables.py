@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,11 @@ import numpy.typing as npt
 from kevacuate.demand import objects as ob
 from kevacuate.demand.freepages import CHUNKS, QUEUE, S_PID, S_SIZE, SLOTS
 from kevacuate.demand.objects import Tables
-from kevacuate.demand.pagecache import MOST_IN_USE, R_SIZE, READERS
+from kevacuate.demand.pagecache import IS_READ, LENGTH_BIT, MOST_IN_USE, R_SIZE, READERS
 from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.demand.reclaimers import RECLAIMERS
-from kevacuate.demand.shadows import enter_all
+from kevacuate.demand.shadows import FILE_FIRST, FILE_LENGTH, INDEX_BITS, enter_all
 from kevacuate.kernel import gfp as gf
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventChunk
@@ -43,6 +43,59 @@ LEAST_SHADOWS = 1 << 11
 MAX_CPUS = 1 << 16
 """CPU numbers are 16 bits in a recording."""
 
+
+class Files(NamedTuple):
+    """The files whose pages have numbers."""
+
+    key: npt.NDArray[np.int64]
+    """Key of each file's place FILE_LENGTH, ascending."""
+    length: npt.NDArray[np.int64]
+    """What is there: its pages, and how it is read."""
+    first: npt.NDArray[np.int64]
+    """The number of its first page."""
+    end: int
+    """The first number behind all: they begin with 1."""
+
+
+MOST_NUMBERS = 8
+"""Numbers for pages of files that a demand has at most, for each page of the machine: those of the shortest files."""
+
+MOST_ALIGNED = 1 << 10
+"""A file's first number is a multiple of the file's size, rounded up to a power of two, or of this: folios are aligned."""
+
+
+def files_read(tables: Tables) -> Files:
+    """The files that a finished reconstruction has seen read, each with numbers for its pages.
+
+    Pages of one file have numbers in a row. Nobody has the one behind them.
+    """
+    places = (tables.cache_key - 2) & ((1 << INDEX_BITS) - 1)
+    at = np.flatnonzero((places == FILE_LENGTH) & (tables.cache_key != 0))
+    at = at[tables.cache_value[at] & IS_READ != 0]
+    key, length = tables.cache_key[at], tables.cache_value[at].astype(np.int64)
+    pages = length >> LENGTH_BIT
+    shortest = np.lexsort((key, pages))
+    few = shortest[
+        np.cumsum(pages[shortest] + MOST_ALIGNED) <= MOST_NUMBERS * max(len(tables.owner), MOST_ALIGNED)
+    ]
+    few = few[np.argsort(key[few])]
+    first, end = [], 1
+    for count in pages[few].tolist():
+        align = min(1 << max(count - 1, 0).bit_length(), MOST_ALIGNED)
+        first.append(-(-end // align) * align)
+        end = first[-1] + count + 1
+    return Files(key[few], length[few], np.array(first, np.int64), end)
+
+
+def _enter_files(tables: Tables, files: Files) -> Tables:
+    """Say in the table of the page cache what numbers the files' pages have."""
+    while 4 * len(files.key) > len(tables.cache_key) // 2:
+        tables = larger_cache(tables)
+    enter_all(tables, files.key, files.length)
+    enter_all(tables, files.key - FILE_LENGTH + FILE_FIRST, files.first)
+    return tables
+
+
 KnownKinds = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Allocation numbers, ascending, and for each what a snapshot says of its page."""
 
@@ -58,6 +111,7 @@ def new_tables(
     start: StartObjects,
     kinds: PageKindModel,
     known: KnownKinds | None,
+    files: Files | None = None,
 ) -> Tables:
     """The tables at the start: pages in use are anonymous or start objects, no session, no waiting object.
 
@@ -117,7 +171,7 @@ def new_tables(
     tables.g[ob.G_SHADOWS] = shadows
     tables.g[ob.G_LIMBO_FREE] = 0
     _place_start_objects(tables, start)
-    return tables
+    return tables if files is None or not len(files.key) else _enter_files(tables, files)
 
 
 def _place_start_objects(tables: Tables, start: StartObjects) -> None:

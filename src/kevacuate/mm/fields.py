@@ -264,6 +264,8 @@ class Counters(Record):
     base_pages_failed: int  #: and those for which no memory was to be had
     folios_split: int  #: large folios that migration has split for want of a destination,
     split_without_ids: int  #: and that it would have, had there been ids for their pages
+    file_pages: int  #: closed loop: pages of files in ``mapping``, 0 where the demand does not number them,
+    ra_pages: int  #: and how many are read ahead at most
     attempts: int  #: requests that the recorded kernel refused,
     attempts_given_back: int  #: of those, requests that the model satisfied
     bad_free: int  #: demand frees of what was never allocated
@@ -694,6 +696,7 @@ class View(NamedTuple):
     region: Records[Region]
     pageblock: Records[PageblockContent]
     swap: Records[SwapRecord]
+    mapping: Words
 
 
 arrays_apart(View, constant=("cfg",))

@@ -83,6 +83,9 @@ class State(NamedTuple):
         What every pageblock holds.
     swap : int64
         In closed loop with swap the records of its slots, of zspages, and of heads of lists; else empty.
+    mapping : int32
+        In closed loop, of the files whose pages the demand numbers: what is where in the page cache, and who has read what
+        (:mod:`kevacuate.runs.readahead`); else empty.
     """
 
     link: Int32Array
@@ -106,6 +109,7 @@ class State(NamedTuple):
     region: Int64Array
     pageblock: Int32Array
     swap: Int64Array
+    mapping: Int32Array
 
     @property
     def view(self) -> View:
@@ -791,6 +795,7 @@ def build_state(
         region=_new_regions(cfg, machine),
         pageblock=PageblockContent.new(npages >> machine.pageblock_order if cfg.region_order else 0),
         swap=_new_swap(cfg),
+        mapping=np.zeros(0, np.int32),
     )
     _set_records(state.view, machine, policy)
     set_pcp_bounds(state, machine)

@@ -24,8 +24,9 @@ class DemandOp(IntEnum):
     """The recorded kernel's reclaim freed ``obj``, of ``order``. Open loop: FREE. Closed loop: the pages stay on their LRU list,
     as shadows ``aux`` to ``aux + 2**order - 1``, one a page."""
     ACCESS = 6
-    """The workload used ``obj``, through a page table where ``aux`` is 1. Open loop: nothing. Closed loop: it is marked accessed,
-    or young, or read again where the model dropped it: allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
+    """The workload used ``obj``: through a page table where ``aux`` is 1; where ``aux`` is 2 that has mapped it if it was there.
+    Open loop: nothing. Closed loop: it is marked accessed, or young, or, if the model dropped it, read again unless ``aux`` is 2:
+    allocated by ``order``, ``mt``, ``gfp`` and ``attr``."""
     TRUNCATE = 7
     """The workload gave up shadows ``aux`` to ``aux + 2**order - 1``. Open loop: nothing. Closed loop: what the model kept of
     them is freed."""
@@ -39,3 +40,9 @@ class DemandOp(IntEnum):
     """Allocate ``order``, more than MAX_PAGE_ORDER, as object ``obj`` through alloc_contig_pages. Described workloads ask so."""
     FREE_CONTIG = 11
     """Free object ``obj`` of ``order``, which came so."""
+    PLACE = 12
+    """Object ``obj`` of ``order``, asked for with ``gfp``, is in the page cache, from page ``aux`` on: pages of all files have
+    numbers. Open loop: nothing."""
+    READ = 13
+    """The task reads ``obj`` pages of a file from page ``aux`` on, or faults there. The file ends before page ``gfp``; ``attr``
+    says how (READ_*, demand/pagecache.py). Open loop: nothing. Closed loop: what the model lacks is read, and read ahead."""

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from kevacuate.mm.layout import State, with_objects, zspage_ids
+from kevacuate.runs.mapping import READER_WORDS, READERS, VM_READAHEAD_PAGES
 
 
 def first_ids(state: State, objects: int, shadows: int) -> State:
@@ -33,3 +36,16 @@ def more_base_pages(state: State) -> State:
     view.stat.spare_base_page = before if ids > before else 0
     first = view.stat.first_base_page
     return with_objects(state, first + ids) if first + ids > state.obj.size else state
+
+
+def with_mapping(state: State, pages: int, longest: int) -> State:
+    """The state with room for what is where in the page cache, of files of so many *pages*; as it is where there are none.
+
+    Pages read ahead at most are the power of two that the *longest* recorded stretch fits into, at least VM_READAHEAD_PAGES.
+    """
+    if pages == 0:
+        return state
+    stat = state.view.stat
+    stat.file_pages, stat.ra_pages = pages, max(1 << max(longest - 1, 0).bit_length(), VM_READAHEAD_PAGES)
+    words = 2 * pages + stat.first_base_page + READERS * READER_WORDS
+    return state._replace(mapping=np.zeros(words, np.int32))

@@ -64,12 +64,12 @@ def base_page_gfp(gfp: int, attr: int) -> int:
 
 
 @part(cold=True)
-def fault_takes_time(s: View, begun: int) -> None:
-    """A fault of a base page ends: what is due in the background by then has run, and kswapd's time delays the next ones.
+def fault_takes_time(s: View, begun: int, ns: int) -> None:
+    """A fault of a base page, or what else takes *ns*, ends: what is due in the background by then has run, and delays the next.
 
     *begun* is when the first fault began, less by how much its task was late. Only where tasks and kswapd share a CPU.
     """
-    s.stat.late += FAULT_NS * s.cfg.time_scale
+    s.stat.late += ns * s.cfg.time_scale
     while s.stat.next_due <= begun + s.stat.late:
         advance(s, begun + s.stat.late)
     s.stat.now = max(s.stat.now, begun + s.stat.late)
@@ -109,7 +109,7 @@ def touch_base_pages(s: View, cpu: int, base: int, size: int, mt: int, gfp: int,
     while taken < size and alloc_pages_for(s, cpu, 0, mt, gfp, attr, base + taken) >= 0:
         taken += 1
         if in_time:
-            fault_takes_time(s, begun)
+            fault_takes_time(s, begun, FAULT_NS)
     if in_time:
         s.stat.late -= min(CLEAR_PAGE_NS * s.cfg.time_scale * taken, s.stat.late)
     return taken

@@ -38,11 +38,14 @@ from kevacuate.runs.base_pages import (
     hand_on,
     take_base_pages,
 )
-
-OBJ_PART = -4
-"""What ``State.obj`` holds for a shadow that is a page of the folio of a shadow before it."""
-
-MAX_ORDER = 10
+from kevacuate.runs.mapping import (
+    MAX_ORDER,
+    OBJ_PART,
+    gather_place,
+    reclaim_place,
+    truncate_places,
+    waits_for_read,
+)
 
 
 @part(cold=True)
@@ -60,6 +63,7 @@ def reclaim_object(s: View, obj: int, order: int, shadow: int) -> bool:
             return False
     if pfn <= OBJ_BASE_PAGES:
         return reclaim_base_pages(s, obj, order, first)
+    reclaim_place(s, obj, first, order)
     s.obj[obj] = k.OBJ_NONE
     for i in range(first + 1, first + (1 << order)):
         s.obj[i] = OBJ_PART
@@ -78,6 +82,7 @@ def reclaim_base_pages(s: View, obj: int, order: int, first: int) -> bool:
     code = s.obj[obj] + 0
     if base_pages_order(code) != order:
         return False
+    reclaim_place(s, obj, first, order)
     s.obj[obj] = k.OBJ_NONE
     base = s.stat.first_base_page + base_pages_of(code)
     for i in range(1 << order):
@@ -127,6 +132,7 @@ def gather_shadow(s: View, shadow: int, source: int) -> bool:
     if s.obj[at] >= 0:
         return False
     s.obj[at] = k.OBJ_NONE
+    gather_place(s, at, s.stat.first_shadow + source if source else 0)
     if source == 0 or source == shadow:
         return True
     before = s.stat.first_shadow + folio_of_shadow(s, source)
@@ -228,6 +234,8 @@ def read_base_pages(
             continue
         if s.obj[s.stat.first_shadow + shadow + i] == k.OBJ_DROPPED and gfp & GFP_WRITE == 0:
             hand_on(s, s.stat.first_shadow + shadow + i, base + i)
+            if waits_for_read(s, shadow + i, gfp):
+                continue
         if alloc_pages_for(s, cpu, 0, mt, flags, attr, base + i) < 0:
             s.obj[base + i] = OBJ_FAILED
             s.stat.base_pages_failed += 1
@@ -241,6 +249,7 @@ def read_base_pages(
 def truncate_shadows(s: View, cpu: int, shadow: int, order: int) -> None:
     """The workload gave the pages up: what the model still has of them is freed."""
     at = shadow
+    truncate_places(s, s.stat.first_shadow + shadow, 1 << order)
     largest = 0 if order > 0 and apart(s, shadow, order) else order
     while at < shadow + (1 << order):
         pfn = take_shadow(s, at, largest)
@@ -265,6 +274,8 @@ def access_folio(s: View, cpu: int, obj: int, order: int, mt: int, gfp: int, att
     pfn = s.obj[obj] + 0
     if pfn >= 0:
         use_folio(s, pfn, mapped)
+    elif mapped == 2:
+        return ROW_DONE
     elif is_in_swap(s, obj):
         do_swap_page(s, cpu, obj)
     elif pfn == k.OBJ_DROPPED:

@@ -217,13 +217,13 @@ def sort_out(rows: DemandChunk, start_objects: int) -> Sorted | None:
     start_objects : int
         Objects that are there at the start: they have the first ids, and keep them.
     """
-    gathers, splits = rows.op == ob.OP_GATHER, rows.op == ob.OP_SPLIT
+    gathers, splits = np.isin(rows.op, (ob.OP_GATHER, ob.OP_READ)), rows.op == ob.OP_SPLIT
     largest = max(rows.obj[~gathers].max(initial=0), rows.aux[splits].max(initial=0), start_objects)
     now = np.full(int(largest) + 1, -1, np.int64)
     now[:start_objects] = np.arange(start_objects)
     shadowed = np.isin(rows.op, (ob.OP_RECLAIM, ob.OP_TRUNCATE)) | ((rows.op == ob.OP_ALLOC) & (rows.aux > 0))
     shadows = int((rows.aux[shadowed] + (1 << rows.order[shadowed].astype(np.int64))).max(initial=0))
-    shadows = max(shadows, int(rows.obj[gathers].max(initial=0)) + 1)
+    shadows = max(shadows, int(rows.obj[rows.op == ob.OP_GATHER].max(initial=0)) + 1)
     objects = own_ids(rows, now, start_objects)
     if objects < 0:
         return None

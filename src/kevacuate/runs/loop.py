@@ -7,6 +7,7 @@ import numpy as np
 
 from kevacuate.demand import objects as ob
 from kevacuate.demand.objects import asks_buddy
+from kevacuate.demand.pagekinds import READAHEAD
 from kevacuate.jit import kernel, part, pointers, prefetch
 from kevacuate.kernel.migratetypes import MIGRATE_PCPTYPES
 from kevacuate.mm import constants as k
@@ -40,6 +41,8 @@ from kevacuate.runs.closed_loop import (
     reclaim_object,
     truncate_shadows,
 )
+from kevacuate.runs.mapping import forget_place, place_object, split_place, waits_for_read
+from kevacuate.runs.readahead import read_file
 
 LOG_MARGIN = 1 << 14
 """Log records that one row, with all that becomes due before it, may write (a refill takes at most 2,016 chunks)."""
@@ -66,6 +69,8 @@ LATEST_NS = 1 << 56
 def free_object(s: View, cpu: int, obj: int) -> bool:
     """Free an object of the demand; count what the model dropped or never got. False if there is no such object."""
     pfn = s.obj[obj] + 0
+    if s.stat.file_pages:
+        forget_place(s, obj)
     if pfn >= 0:
         free_pages(s, cpu, pfn)
         return True
@@ -86,6 +91,8 @@ def split_object(s: View, obj: int, upper: int) -> bool:
     pfn = s.obj[obj] + 0
     if pfn == k.OBJ_NONE or s.obj[upper] != k.OBJ_NONE:
         return False
+    if s.stat.file_pages:
+        split_place(s, obj, upper)
     if pfn <= OBJ_BASE_PAGES:
         split_base_pages(s, obj, upper)
         return True
@@ -208,6 +215,11 @@ def closed_row(s: View, d: DemandChunk, i: int) -> int:
         return ROW_DONE if free_contig_object(s, cpu, obj, order) else ROW_BAD
     if d.op[i] == ob.OP_GATHER:
         return ROW_DONE if gather_shadow(s, obj, d.aux[i] + 0) else ROW_BAD
+    if d.op[i] == ob.OP_PLACE:
+        place_object(s, obj, order, d.aux[i] + 0, d.gfp[i] & READAHEAD == READAHEAD)
+        return ROW_DONE
+    if d.op[i] == ob.OP_READ:
+        return read_file(s, cpu, d.task[i] + 0, d.aux[i] + 0, obj, d.gfp[i] + 0, d.attr[i] + 0)
     truncate_shadows(s, cpu, d.aux[i] + 0, order)
     return ROW_DONE
 
@@ -225,6 +237,8 @@ def alloc_row(s: View, d: DemandChunk, i: int) -> int:
         done = read_shadow(s, cpu, obj, order, d.mt[i] + 0, gfp, d.attr[i] + 0, d.aux[i] + 0)
         if done != ROW_BAD:
             return done
+        if s.obj[obj] == k.OBJ_DROPPED and waits_for_read(s, d.aux[i] + 0, gfp):
+            return ROW_DONE
     if alloc_pages(s, cpu, -1, order, d.mt[i] + 0, gfp, d.attr[i] + 0, obj) < 0:
         return not_born(s, cpu, obj, order, d.mt[i] + 0, gfp, d.attr[i] + 0)
     return ROW_DONE
@@ -351,7 +365,7 @@ def bad_shadow(d: DemandChunk, i: int, shadows: int) -> bool:
 @part
 def wrong_order(op: int, order: int, max_order: int) -> bool:
     """Whether a row's order is none that its operation takes."""
-    if op >= ob.OP_ALLOC_CONTIG:
+    if op == ob.OP_ALLOC_CONTIG or op == ob.OP_FREE_CONTIG:
         return order <= max_order or order > MOST_CONTIG_ORDER
     return order > max_order or (op == ob.OP_SPLIT and order == 0)
 
@@ -367,9 +381,14 @@ def check_rows(
     d = pointers(da)
     last = earliest
     last_op = ob.OP_ALLOC_BULK if shadows < 0 else ob.OP_GATHER
+    files = 0 if shadows < 0 else ob.OP_READ
     for i in range(len(da.t)):
         op = d.op[i]
-        if op > last_op and (op < ob.OP_ALLOC_CONTIG or op > ob.OP_FREE_CONTIG):
+        if (
+            op > last_op
+            and (op < ob.OP_ALLOC_CONTIG or op > ob.OP_FREE_CONTIG)
+            and not ob.OP_PLACE <= op <= files
+        ):
             return 1, i
         if d.cpu[i] >= ncpus:
             return 2, i
@@ -377,7 +396,7 @@ def check_rows(
             return 3, i
         if (asks_buddy(op) or op in (ob.OP_ACCESS, ob.OP_ATTEMPT)) and d.mt[i] >= MIGRATE_PCPTYPES:
             return 4, i
-        if op not in (ob.OP_FREE_PFN, ob.OP_GATHER) and (d.obj[i] < 0 or d.obj[i] >= nobjects):
+        if op not in (ob.OP_FREE_PFN, ob.OP_GATHER, ob.OP_READ) and (d.obj[i] < 0 or d.obj[i] >= nobjects):
             return 5, i
         if op == ob.OP_SPLIT and (d.aux[i] < 0 or d.aux[i] >= nobjects):
             return 5, i

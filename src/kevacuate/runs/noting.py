@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kevacuate.demand import objects as ob
-from kevacuate.demand.objects import makes_object
+from kevacuate.demand.objects import has_object, makes_object
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.measure.blocks import block_counts
@@ -243,8 +243,8 @@ def closed_row_noting(s: View, n: NotesView, d: DemandChunk, i: int) -> int:
     """
     op = d.op[i]
     hits, reads = s.stat.hit_pages + 0, s.stat.refault_pages + 0
-    request = makes_object(op) or op == ob.OP_ACCESS or op == ob.OP_ATTEMPT
-    own = d.obj[i] + 0 if request and op != ob.OP_ATTEMPT else -1
+    request = makes_object(op) or op == ob.OP_ACCESS or op == ob.OP_ATTEMPT or op == ob.OP_READ
+    own = d.obj[i] + 0 if request and has_object(op) else -1
     before = s.obj[own] + 0 if own >= 0 else -1
     had = n.fixed[N_FIRST] + 0
     if request or op == ob.OP_TRUNCATE:

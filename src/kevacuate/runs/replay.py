@@ -31,7 +31,7 @@ from kevacuate.policy.install import counted, refuse_wrong_hook, rows_told
 from kevacuate.recording import AllocatorState, DemandChunk, Recording
 from kevacuate.recording.completeness import refuse_losses
 from kevacuate.recording.state import page_count
-from kevacuate.runs.base_page_ids import first_ids, more_base_pages
+from kevacuate.runs.base_page_ids import first_ids, more_base_pages, with_mapping
 from kevacuate.runs.huge_faults import HugeFaults, base_page_objects
 from kevacuate.runs.initial_state import (
     default_time_scale,
@@ -116,6 +116,8 @@ class Replay:
         vary_kswapd(self.state, options.variation, options.seed)
         self._objects = objects if self.loop.closed else 0
         self.state = first_ids(self.state, self._objects, self._shadows)
+        if closed:
+            self.state = with_mapping(self.state, demand.quality.file_pages, demand.quality.longest_readahead)
         self._skip_known = recorded.skip_known or policy.skip_bits != "recorded"
         self.start_blocks, self.start_skip = int(start.blocks.pfn.size), int(skip.sum())
         self._faults = HugeFaults.under(policy, recording.machine, known)

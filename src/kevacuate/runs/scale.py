@@ -358,7 +358,11 @@ class _Scaling:
                 strict=True,
             )
         )  # fmt: skip
-        own |= {"peak_objects": plan.objects, "peak_shadows": plan.scaling.copies * plan.shadows}
+        own |= {
+            "peak_objects": plan.objects,
+            "peak_shadows": plan.scaling.copies * plan.shadows,
+            "file_pages": 0,
+        }
         quality = DemandQuality(**{name: int(value) for name, value in own.items()})
         return {
             "quality": quality.as_dict(),

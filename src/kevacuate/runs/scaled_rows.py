@@ -115,7 +115,10 @@ class _Copy:
         plan.used.append(ids - len(demand.start_objects.pfn))
 
     def _placed(self, d: DemandChunk) -> DemandChunk:
-        """The rows with the copy's times, CPUs, ids, pages, shadows and tasks."""
+        """The rows with the copy's times, CPUs, ids, pages, shadows and tasks; those that number pages of files are left out."""
+        files = np.isin(d.op, (ob.OP_PLACE, ob.OP_READ))
+        if files.any():
+            d = DemandChunk._make(column[~files] for column in d)
         pfn = d.op == ob.OP_FREE_PFN
         gather = d.op == ob.OP_GATHER
         shadow = gather | np.isin(d.op, (ob.OP_ALLOC, ob.OP_RECLAIM, ob.OP_TRUNCATE))
