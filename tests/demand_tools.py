@@ -86,7 +86,9 @@ def chunk_of(events):
     return EventChunk(**columns)
 
 
-def compiled(events, used=(), start=(), chunk_rows=1 << 20, kinds=None, known=None, files=None):
+def compiled(
+    events, used=(), start=(), chunk_rows=1 << 20, kinds=None, known=None, files=None, lru_gen=False
+):
     """Rows (t, op, cpu, obj, order, mt, gfp, aux), counters that are not 0, and the attr column."""
     in_use = np.zeros(PAGES, np.bool_)
     in_use[list(used)] = True
@@ -95,7 +97,7 @@ def compiled(events, used=(), start=(), chunk_rows=1 << 20, kinds=None, known=No
         np.array([o for _, o in start], np.uint8),
         np.zeros(len(start), np.uint8),
     )
-    work = Reconstruction(in_use, objects, kinds or PageKindModel(), known, out_rows=64, files=files)
+    work = Reconstruction(in_use, objects, kinds or PageKindModel(), known, 64, files, lru_gen)
     whole = chunk_of(events)
     chunks = []
     for at in range(0, len(events), chunk_rows):

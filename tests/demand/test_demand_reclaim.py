@@ -42,6 +42,7 @@ from kevacuate.demand.tables import (
     new_tables,
 )
 from kevacuate.jit import kernel, pointers
+from kevacuate.kernel.hooks import GenOp
 from kevacuate.recording import Recording
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventKind as K
@@ -366,6 +367,40 @@ def test_an_activation_is_explained_by_reads_or_makes_uses():
     for reads, added in (([], 2), (again[:1], 1), (again, 0)):
         rows, _ = rows_of([*cached(8, 3), *reads, activated])
         assert [op for op, *_ in rows[1:]] == [ACCESS] * (len(reads) + added)
+
+
+def test_an_activation_of_the_multi_gen_lru_is_a_use_by_page_table():
+    """walk_update_folio alone activates there; a fault since the last look has set that bit."""
+    activated, mapped = Event(K.MM_LRU_ACTIVATE, 8), Event(K.MM_FILEMAP_MAP_PAGES, a=5, b=7, c=3, d=3)
+    assert rows_of([*cached(8, 3), activated], lru_gen=True)[0][1:] == [(ACCESS, 0, 0, 1)]
+    assert rows_of([*cached(8, 3), mapped, activated], lru_gen=True)[0][1:] == [(ACCESS, 0, 0, 1)]
+
+
+MAPPED_FILE = 1 | 8
+
+
+def gen(op, pfn, flags=MAPPED_FILE, **more):
+    return Event(K.GT_GEN, pfn, a=op, gfp=flags, **more)
+
+
+def test_what_the_walk_of_aging_finds_used_is_a_use_by_page_table():
+    rows, _ = rows_of([*cached(8, 3), gen(GenOp.YOUNG, 8), gen(GenOp.YOUNG, 8, flags=8)])
+    assert rows[1:] == [(ACCESS, 0, 0, 1)], "anonymous memory has no such rows"
+    assert rows_of([*cached(8, 3), gen(GenOp.SORTED, 8)])[0][1:] == []
+
+
+def test_where_each_mark_has_an_event_reads_and_activations_make_no_rows():
+    mark, read_it = gen(GenOp.ACCESSED, 8, flags=1), get_pages(3, 3, pid=2)
+    rows, _ = rows_of([*cached(8, 3), mark, read_it, mark, Event(K.MM_LRU_ACTIVATE, 8), mark])
+    assert rows[1:] == [(ACCESS, 0, 0, 0)] * 3
+    mapped = Event(K.MM_FILEMAP_MAP_PAGES, a=5, b=7, c=3, d=3)
+    assert rows_of([*cached(8, 3), mark, mapped])[0][1:] == [(ACCESS, 0, 0, 0), (ACCESS, 0, 0, 1)]
+
+
+def test_a_mark_that_reclaim_makes_is_no_use():
+    marked = gen(GenOp.ACCESSED, 8, pid=KSWAPD)
+    assert rows_of([kswapd_runs(), *cached(8, 3), marked])[0][1:] == []
+    assert rows_of([*cached(8, 3), gen(GenOp.ACCESSED, -1), gen(GenOp.ACCESSED, 9)])[0][1:] == []
 
 
 def test_uses_of_what_is_not_known_are_counted():

@@ -97,6 +97,16 @@ def test_every_decision_of_the_excerpt_is_the_kernels() -> None:
     assert any("wakes and stops of kswapd: 141 of 141" in note for note in result.notes)
 
 
+def test_a_kernel_with_the_multi_gen_lru_is_not_followed(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ReclaimLevel.missing(given) == ""
+    monkeypatch.setitem(given.recording.machine.extra, "settings", {"lru_gen": 7})
+    assert "without the multi-gen LRU" in ReclaimLevel.missing(given)
+    monkeypatch.setitem(given.recording.machine.extra, "settings", {"lru_gen": 6})
+    assert ReclaimLevel.missing(given) == ""
+
+
 def test_the_lists_are_those_that_the_events_alone_give(given: Given) -> None:
     level, plain = ReclaimLevel(given), FollowedLists(given)
     for chunk in rows(given):

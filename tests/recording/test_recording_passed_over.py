@@ -17,6 +17,7 @@ from kevacuate.recording import decode as dc
 from kevacuate.recording.formats import EventFormat, FieldFormat
 from kevacuate.recording.groundtruth import GroundTruth
 from kevacuate.recording.schema import concat_chunks
+from kevacuate.recording.settings import recorded_lru_gen
 from kevacuate.recording.state import state_from_dump
 
 RAW = Path(__file__).parent.parent / "data" / "raw-1cpu"
@@ -95,3 +96,16 @@ def test_the_node_of_each_cpu_is_read_from_the_kernels_messages(monkeypatch: pyt
     monkeypatch.setattr(GroundTruth, "_text", lambda self, *names: text if "dmesg" in names else "")
     assert source._cpu_nodes(2) == {"cpu_node": [0, 0, 1, 1]}
     assert source._cpu_nodes(1) == {}
+
+
+@pytest.mark.parametrize(("said", "on"), [("0x0007", True), ("0x0006", False), ("7", None), ("", None)])
+def test_whether_the_kernel_ran_the_multi_gen_lru_is_read_from_the_first_snapshot(
+    monkeypatch: pytest.MonkeyPatch, said: str, on: bool | None
+) -> None:
+    source, text = GroundTruth(RAW), GroundTruth._text
+    monkeypatch.setattr(
+        GroundTruth,
+        "_text",
+        lambda self, *names: f"{said}\n" if "lru_gen_enabled" in names[0] else text(self, *names),
+    )
+    assert recorded_lru_gen(source.machine) is on

@@ -75,6 +75,7 @@ def test_the_excerpt_has_nearly_every_kind() -> None:
         "GT_MIG",
         "GT_CZ",
         "GT_SLOW",
+        "GT_GEN",
         "MIGRATE_PAGES_START",
         "VMSCAN_WRITE_FOLIO",
         "VMSCAN_RECLAIM_PAGES",

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kevacuate.demand import pagekinds, reconstruct
 from kevacuate.demand.loops import NOTHING, Span, Spans, open_rows
-from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_FILES, G_OUT
+from kevacuate.demand.objects import FREE_CODE, G_CACHE_SIZE, G_CACHED, G_FILES, G_LRU_GEN, G_OUT
 from kevacuate.demand.pagecache import BACK
 from kevacuate.demand.pagekinds import NOTHING_DRAWN, PageKindModel
 from kevacuate.demand.quality import MARKS, DemandQuality
@@ -38,6 +38,7 @@ from kevacuate.recording.demand import (
     read_demand,
     read_start_objects,
 )
+from kevacuate.recording.settings import recorded_lru_gen
 from kevacuate.recording.state import page_count
 
 __all__ = ["Demand", "DemandChunk", "StartObjects", "build_demand"]
@@ -144,8 +145,10 @@ class Reconstruction:
         known: KnownKinds | None = None,
         out_rows: int = DEFAULT_CHUNK_ROWS,
         files: Files | None = None,
+        lru_gen: bool = False,
     ) -> None:
         self.tables = new_tables(used, start, kinds, known, files)
+        self.tables.g[G_LRU_GEN] = lru_gen
         rows = out_rows + reconstruct.MARGIN
         self.rows = DemandChunk(*(np.empty(rows, dtype) for dtype in DEMAND_TYPES.values()))
         self._fed = 0
@@ -204,6 +207,7 @@ class _Source:
         self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
         self.used = pages_in_use(state, recording.machine.hugepage_order)
         self.start = start_objects(state, self.used)
+        self.lru_gen = bool(recorded_lru_gen(recording.machine))
 
     def events(self) -> Iterator[tuple[EventChunk, npt.NDArray[np.int64]]]:
         """The events after the start, with their times on the recording's clock."""
@@ -223,7 +227,7 @@ class _FirstPass:
     """A pass over a recording's events that keeps what the next one needs to know."""
 
     def __init__(self, source: _Source, kinds: PageKindModel) -> None:
-        self.work = Reconstruction(source.used, source.start, kinds)
+        self.work = Reconstruction(source.used, source.start, kinds, lru_gen=source.lru_gen)
         self._lives: list[Lives] = []
 
     def run(self, events: EventChunk) -> None:
@@ -333,7 +337,7 @@ def build_demand(
         known, quality, uses, files = known_kinds(source, kinds)
 
     def chunks(demand: Demand) -> Iterator[DemandChunk]:
-        work = Reconstruction(source.used, source.start, kinds, known, files=files)
+        work = Reconstruction(source.used, source.start, kinds, known, files=files, lru_gen=source.lru_gen)
         yield from with_uses(_rows(source, work), uses)
         demand.complete(quality or work.quality)
 

@@ -133,7 +133,9 @@ G_SHADOWS = 21
 G_IN_USE = 22
 G_NEXT_USE = 23
 G_FILE_PAGES = 24
-G_SIZE = 25
+G_MARKS = 25
+G_LRU_GEN = 26
+G_SIZE = 27
 """Places of the scalars in ``Tables.g``."""
 
 Q: dict[str, int] = {name: i for i, name in enumerate(COUNTERS)}

@@ -15,8 +15,11 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
 * A page that is mapped is used by page table: at the fault, and where the recorded kernel's reclaim found an accessed bit
   (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped) that no fault since its last look explains,
   which is a use some time before. A huge folio that was found used is used on, every USE_NS, until a look finds it unused.
-* ``mm_lru_activate`` says that a folio was marked accessed twice. What the reads do not explain (pages of block devices have no
-  event when they are used) becomes ACCESS rows.
+* ``gt_gen`` shows every mark of a kernel that runs the multi-gen LRU, and what its walks of page tables find used. Then each
+  mark makes an ACCESS row, and reads make none. Without ``gt_gen``, ``mm_lru_activate`` of such a kernel says that a page table
+  was used.
+* Of other kernels ``mm_lru_activate`` says that a folio was marked accessed twice. What the reads do not explain (pages of block
+  devices have no event when they are used) becomes ACCESS rows.
 """
 
 from __future__ import annotations
@@ -414,6 +417,7 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
     mapped = i64(0) if marks else (i64(2) if numbered and ways & READ_MAPPED else i64(1))
     last = i64(s.readers[reader + R_OBJ])
     folios = 0
+    marks_apart = marks and s.g[ob.G_MARKS] != 0
     i = _read_before(s, reader, key, pages)
     while i < pages and folios < FOLIO_BATCH_SIZE:
         at = find_place(s, key + i)
@@ -426,7 +430,8 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
         if obj != last:
             folios += 1
             last = obj
-            _access(s, out, obj, mapped)
+            if not marks_apart:
+                _access(s, out, obj, mapped)
             if marks:
                 _marked(s, obj)
             else:
@@ -439,8 +444,26 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
 
 
 @part
+def on_mark(s: Tables, out: DemandChunk, pfn: int) -> None:
+    """folio_mark_accessed of a folio, as an event of its own shows: an ACCESS row."""
+    if not 0 <= pfn < s.g[ob.G_PAGES]:
+        return
+    obj = i64(s.owner[pfn])
+    if obj >= 0 and page_class(i64(s.gfp[obj]), i64(s.mt[obj])) != CLASS_KERNEL:
+        _access(s, out, obj, i64(0))
+
+
+@part
 def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
-    """A folio was activated: it was accessed twice, and what no read explains becomes ACCESS rows."""
+    """A folio was activated: it was accessed twice, and what no read explains becomes ACCESS rows.
+
+    A kernel with the multi-gen LRU activates what it finds used through page tables alone (walk_update_folio, mm/vmscan.c).
+    """
+    if s.g[ob.G_MARKS] != 0:
+        return
+    if s.g[ob.G_LRU_GEN] != 0:
+        on_look(s, out, pfn, True)
+        return
     if not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     obj = i64(s.owner[pfn])

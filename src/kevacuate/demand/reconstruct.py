@@ -35,6 +35,7 @@ from kevacuate.demand.pagecache import (
     on_add,
     on_delete,
     on_look,
+    on_mark,
     on_read,
     page_key,
     reclaimed_without_file,
@@ -45,7 +46,7 @@ from kevacuate.demand.reclaimers import is_reclaimer, reclaim_begins, reclaim_en
 from kevacuate.demand.unplaced import leave_limbo
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel import gfp as gf
-from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
+from kevacuate.kernel.hooks import FolioFlag, GenOp, LruOp, RecWhat
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE, MIGRATE_PCPTYPES
 from kevacuate.recording import event_numbers as ev
 from kevacuate.recording.demand import DemandChunk
@@ -72,6 +73,7 @@ KINDS_READ: tuple[EventKind, ...] = (
     EventKind.GT_LIST,
     EventKind.GT_REC,
     EventKind.GT_LRU,
+    EventKind.GT_GEN,
     EventKind.COMPACTION_ISOLATE_MIGRATEPAGES,
     EventKind.COMPACTION_ISOLATE_FREEPAGES,
     EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES,
@@ -96,6 +98,7 @@ KINDS_READ: tuple[EventKind, ...] = (
 
 _MAPPED_FILE = int(FolioFlag.MAPPED | FolioFlag.FILE)
 _KEPT_ACTIVE = int(LruOp.KEPT_ACTIVE)
+_YOUNG, _ACCESSED = int(GenOp.YOUNG), int(GenOp.ACCESSED)
 _ACTIVATED_REFERENCED, _KEPT_REFERENCED = int(RecWhat.ACTIVATED_REFERENCED), int(RecWhat.KEPT_REFERENCED)
 
 _Q_ALLOC_EVENTS = ob.Q["alloc_events"]
@@ -465,6 +468,17 @@ def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None
 
 
 @part
+def _on_generation_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
+    """The multi-gen LRU: a folio was marked accessed, or found used through a page table by aging or beside a reclaimed folio."""
+    s.g[ob.G_MARKS] = 1
+    if e.a[i] == _YOUNG:
+        if i64(e.gfp[i]) & _MAPPED_FILE == _MAPPED_FILE:
+            on_look(s, out, i64(e.pfn[i]), True)
+    elif e.a[i] == _ACCESSED and not is_reclaimer(s, i64(e.pid[i])):
+        on_mark(s, out, i64(e.pfn[i]))
+
+
+@part
 def _on_reclaim_event(s: Tables, kind: int, pid: int) -> None:
     """A kswapd shows itself, or a direct reclaim begins or ends."""
     if kind == ev.VMSCAN_DIRECT_RECLAIM_END:
@@ -521,6 +535,8 @@ def consume(tables: Tables, rows: DemandChunk, events: EventChunk, first: int, l
             on_bulk(s, out, i64(e.pfn[i]), i64(e.mt[i]))
         elif kind == ev.GT_REC or kind == ev.GT_LRU:
             _on_reclaim_look(s, out, e, i)
+        elif kind == ev.GT_GEN:
+            _on_generation_event(s, out, e, i)
         elif kind in (ev.GT_LIST, ev.MM_PAGE_ALLOC_ZONE_LOCKED, ev.MM_PAGE_ALLOC_EXTFRAG):
             _on_list_event(s, kind, i64(e.pid[i]), i64(e.pfn[i]), i64(e.order[i]), i64(e.a[i]))
         elif kind >= ev.MM_LRU_ACTIVATE:

@@ -164,6 +164,49 @@ class LruOp(IntEnum):
     LAZYFREE = 6
 
 
+class GenOp(IntEnum):
+    """``op`` of ``gt_gen``, which is kept in column ``a``: steps of the multi-gen LRU.
+
+    flags (column ``gfp``) are :class:`FolioFlag` in bits 0 to 15, uses (folio_lru_refs) in 16 to 19, and in 20 to 23 the
+    generation modulo 4, plus 1 (0: none), before the step unless said otherwise. type is 0 for anonymous memory, 1 for files.
+    """
+
+    EVICT = 0
+    """evict_folios begins: pfn = nr_to_scan, order = that asked for, a = priority, b = min_seq of anonymous memory, c = of files;
+    flags = who | swappiness << 8 | reclaim_idx << 16."""
+    SORTED = 1
+    """sort_folio: a = what becomes of the folio (0 unevictable, 1 promoted, 2 protected, 3 used most, 4 of too high a zone,
+    5 isolated), b = the last tier that is not protected, c = min_seq."""
+    SCANNED = 2
+    """scan_folios ends: pfn = nr_to_scan, flags = pages sorted, a = tier, b = pages scanned, c = pages isolated."""
+    REJECTED = 3
+    """evict_folios looks at a folio that shrink_folio_list left: a = 0 tried again, 1 made active, 2 neither, 3 unevictable."""
+    PUT_BACK = 4
+    """move_folios_to_lru: flags after it."""
+    MIN_SEQ = 5
+    """min_seq of a type moves: a = 1 by inc_min_seq, b = min_seq, c = max_seq, after it."""
+    MOVED_UP = 6
+    """inc_min_seq moves a folio to the next generation."""
+    MAX_SEQ = 7
+    """inc_max_seq: flags = swappiness, b = min_seq of anonymous memory, c = of files."""
+    YOUNG = 8
+    """walk_update_folio: a page table was used: a = 1 found by a walk, b = the youngest generation, c = dirty."""
+    AGED = 9
+    """try_to_shrink_lruvec has aged: a = whether a generation began, b = nr_to_scan, c = priority."""
+    SHRUNK = 10
+    """try_to_shrink_lruvec ends: pfn = pages reclaimed, flags = nr_to_reclaim, a = priority, b = nr_to_scan left, c = first."""
+    ACCESSED = 11
+    """lru_gen_inc_refs: folio_mark_accessed."""
+    LISTED = 12
+    """A folio batch: a = 1 added, 2 activated, 3 rotated, 4 deactivated (file), 5 deactivated, 6 lazyfree; flags after it."""
+    REFAULT = 13
+    """lru_gen_refault: a = 1 if recent, b = uses, c = whether it was working set; flags after it."""
+    LOOKED_AROUND = 14
+    """lru_gen_look_around: a = 1 for a walk, b = entries looked at, c = those used."""
+    SHADOW = 16
+    """lru_gen_eviction: b = tier, c = min_seq."""
+
+
 class DumpKind(IntEnum):
     """``kind`` of ``gt_dump``: rows of a dump of the whole allocator. Kept in column ``a``."""
 
@@ -180,6 +223,15 @@ class DumpKind(IntEnum):
     LRU_FOLIO = 7
     """A folio on an LRU list, in list order, after the end of the allocator's state: zone = list (:class:`LruList`)."""
     LRU_END = 8
+    GEN_SEQ = 9
+    """The multi-gen LRU, before LRU_END: zone 0 max_seq (b: whether it is on), 1 and 2 min_seq by type, 3 age of generation a."""
+    GEN_TIER = 10
+    """Feedback: zone = type, a = tier, b = 0 avg_refaulted, 1 avg_total, 2 protected, 3 evicted, 4 refaulted."""
+    GEN_PAGES = 11
+    """Pages: zone = zone index, a = generation modulo 4, b = type."""
+    GEN_FOLIO = 12
+    """A folio on a generation's list, in list order: zone = zone index | type << 7, a = order, b = generation modulo 4,
+    val = pfn | flags << 32, as those of gt_gen."""
 
 
 ZONES_PER_NODE = 16

@@ -43,6 +43,7 @@ from kevacuate.recording.ringbuf import (
     unread_by_name,
 )
 from kevacuate.recording.schema import ALL_KINDS, EventChunk, EventKind, concat_chunks
+from kevacuate.recording.settings import LRU_GEN
 from kevacuate.recording.snapshot import Snapshot
 from kevacuate.recording.state import AllocatorState, state_from_dump
 
@@ -50,6 +51,7 @@ _RAW = re.compile(r"^cpu(\d{1,5})\.raw(\.xz)?$")
 _SNAP = re.compile(r"^snap-(\w)-(\w+)$")
 _RELEASE = re.compile(r"Linux version (\S+)")
 _BROUGHT_UP = re.compile(r"\.{4} node +#(\d{1,4}), CPUs:((?: +#\d{1,5})+)")
+_ENABLED = re.compile(r"0x[0-9a-f]{1,4}")
 _CLOCK = re.compile(r"(?:^|[\s,])trace_clock=(\S+)")
 PAGE_WORDS = ("kpageflags", "kpagecount")
 """The files of a snapshot that describe every page."""
@@ -149,8 +151,13 @@ class GroundTruth:
             cmdline=cmdline,
             swap=procfs.has_swap(meminfo),
             hooks=hooks,
-            extra=self._cpu_nodes(len({z.node for z in zones})),
+            extra=self._cpu_nodes(len({z.node for z in zones})) | self._lru_gen(snap),
         )
+
+    def _lru_gen(self, snap: str) -> dict[str, Any]:
+        """``settings`` with what /sys/kernel/mm/lru_gen/enabled said at the first snapshot; {} where it was not kept."""
+        said = self._text(snap + "lru_gen_enabled").strip()
+        return {"settings": {LRU_GEN: int(said, 16)}} if _ENABLED.fullmatch(said) else {}
 
     def _cpu_nodes(self, nodes: int) -> dict[str, Any]:
         """``cpu_node`` of a machine with several nodes: the kernel says at boot of which node the CPUs are that it brings up.

@@ -22,6 +22,7 @@ from kevacuate.mm import constants as k
 from kevacuate.mm.layout import State, StateOptions, build_state
 from kevacuate.mm.read_state import list_length
 from kevacuate.recording import AllocatorState, EventChunk, EventKind
+from kevacuate.recording.settings import recorded_lru_gen
 from kevacuate.recording.state import BOOT_TAG
 from kevacuate.runs.initial_state import machine_config
 
@@ -67,6 +68,8 @@ class ReclaimLevel(Level):
     def missing(cls, given: Given) -> str:
         """The second set of recording hooks, a state at boot, one node."""
         machine = given.recording.machine
+        if recorded_lru_gen(machine):
+            return "a kernel without the multi-gen LRU: the level follows active and inactive lists"
         events = {name.partition("/")[2] for name in machine.events}
         for name in ("gt_rec", "mm_lru_insertion", "mm_vmscan_lru_isolate"):
             if name not in events:
