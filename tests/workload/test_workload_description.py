@@ -13,11 +13,13 @@ import pytest
 
 import kevacuate
 from kevacuate import KevacuateError
+from kevacuate.demand.build import build_demand
 from kevacuate.kernel import gfp as gf
+from kevacuate.recording import DemandOp
 from kevacuate.workload import describe as ds
 from kevacuate.workload import kinds as kd
 from kevacuate.workload.plan import plan_of
-from kevacuate.workload.stream import digest_of
+from kevacuate.workload.stream import digest_of, workload_recording
 from kevacuate.workload.toml import read_workload
 
 GOOD = """\
@@ -66,7 +68,7 @@ def test_a_description_is_read(tmp_path: Path) -> None:
     [
         ('memory = "30%"', 'memory = "30"', "line 8: anonymous.memory cannot be '30': give a size such as 2GiB, or a share"),
         ('memory = "30%"', 'memroy = "30%"', "line 8: there is no key of anonymous 'memroy' (did you mean memory?); known are"),
-        ('lifetime = "3s"', "lifetime = true", "line 13: slab.lifetime cannot be True: give a time such as 500us"),
+        ('lifetime = "3s"', "lifetime = true", "line 13: slab.lifetime cannot be True: give a time from 1us on, such as 500us"),
         ('type = "reclaimable"', 'type = "x"', "line 11: slab.type cannot be 'x': give unmovable or reclaimable."),
         ("[[anonymous]]", "[[anon]]", "line 7: there is no key or table 'anon' (did you mean anonymous?)"),
         ("[[anonymous]]", "[anonymous]", "line 7: anonymous may come several times: write [[anonymous]]."),
@@ -175,12 +177,13 @@ def test_values_are_read(kind: kd.Kind, text: Any, value: Any) -> None:
         ((ds.Forks(rate=1e6, lifetime="1s"),), {}, "the parts have"),
         ((ds.Slab(),), {"memory": "30%"}, "machine.memory cannot be a share"),
         (
-            (ds.Vmalloc(area=1, lifetime="1ns", pause="1ns"),), {},
-            "vmalloc 'vmalloc' makes 815,920,398 rows a second, and its CPUs can make 5,000,000: describe less memory,",
+            (ds.Vmalloc(area=1, lifetime="1us", pause="1ns", memory="90%"),), {"cpus": 1},
+            "vmalloc 'vmalloc' makes 11,165,833,712 rows a second, and its CPUs can make 5,000,000: describe less memory,",
         ),
-        ((ds.Slab(lifetime="1ns"),), {}, "slab 'slab' makes"),
-        ((ds.Network(rate="1GiB/s", held="1ns", order=0, burst=4096),), {}, "network 'network' makes"),
-        ((ds.Forks(rate=2e6, lifetime="1ns", private=4096),), {}, "forks 'forks' makes"),
+        ((ds.Pool(births=(1 << 33,), deaths=(1 << 33,)),), {}, "pool 'pool' makes 28,633,115 rows a second"),
+        ((ds.Slab(lifetime="1us"),), {}, "slab 'slab' makes"),
+        ((ds.Network(rate="100GiB/s", held="1us", order=0, burst=1),), {}, "network 'network' makes"),
+        ((ds.Forks(rate=2e6, lifetime="1us", private=4096),), {}, "forks 'forks' makes"),
     ],
 )  # fmt: skip
 def test_parts_that_do_not_fit_the_machine_are_refused(
@@ -189,6 +192,42 @@ def test_parts_that_do_not_fit_the_machine_are_refused(
     with pytest.raises(KevacuateError) as refused:
         plan_of(ds.Workload(machine=ds.Machine(**({"memory": "64MiB"} | machine)), parts=parts))
     assert said in str(refused.value)
+
+
+LIVES = [
+    (part, name)
+    for part in ds.PARTS.values()
+    for name, known in part.keys().items()
+    if known.kind in (kd.LIFE, ds.Pool.keys()["lifetimes"].kind)
+]
+NEEDED = {"rate": "1MiB/s", "count": 1}
+
+
+@pytest.mark.parametrize(("part", "name"), LIVES)
+def test_a_life_in_which_nothing_can_be_freed_is_refused(part: Any, name: str) -> None:
+    given = {name: value for name, value in NEEDED.items() if part.keys().get(name)}
+    if part is ds.Forks:
+        given["rate"] = "1/s"
+    for text, good in (("999ns", False), ("200ns", False), (0, False), ("1us", True)):
+        life = (text,) if name == "lifetimes" else text
+        if good:
+            part(**given, **{name: life})
+            continue
+        with pytest.raises(KevacuateError, match=rf"{part.TABLE}\.{name} cannot be .* from 1us on"):
+            part(**given, **{name: life})
+
+
+def of_rows(*parts: ds.PartOf, duration: str) -> ds.Workload:
+    return ds.Workload(machine=ds.Machine(memory="4GiB", cpus=4), parts=parts, duration=duration)
+
+
+@pytest.mark.parametrize(
+    "part", [ds.Network(rate="8MiB/s", held="1us", burst=16), ds.Pipes(rate="8MiB/s", held="1ms")]
+)
+def test_buffers_come_at_their_rate_where_fewer_than_a_burst_are_held(part: ds.PartOf) -> None:
+    recording = workload_recording(of_rows(part, duration="10s"))
+    made = sum(int((chunk.op == DemandOp.ALLOC).sum()) for chunk in build_demand(recording).chunks())
+    assert made == pytest.approx(2048 * 10, rel=0.1)
 
 
 def test_every_key_says_what_it_is() -> None:

@@ -107,7 +107,7 @@ class Anonymous(PartOf):
     memory: Any = key(kd.AMOUNT, "what all its tasks have at most", "25%")
     tasks: Any = key(kd.whole(0, 1 << 16), "tasks at once; 0: one a CPU", 0)
     spread: Any = key(kd.NUMBER, "sigma of the logarithm of a task's size", 0.5)
-    lifetime: Any = key(kd.TIME, "how long a task keeps its memory, the mean of an exponential", "10min")
+    lifetime: Any = key(kd.LIFE, "how long a task keeps its memory, the mean of an exponential", "10min")
     pause: Any = key(kd.TIME, "from the end of a task to the next, the mean", "1s")
     thp: Any = key(kd.SHARE, "share of the 2 MiB ranges that are faulted as one huge page", 0.0)
     order: Any = key(kd.whole(0, 9), "order of the other folios: mTHP", 0)
@@ -123,7 +123,7 @@ class Forks(PartOf):
 
     TABLE: ClassVar[str] = "forks"
     rate: Any = key(kd.RATE, "forks")
-    lifetime: Any = key(kd.TIME, "how long a child lives, the mean", "1s")
+    lifetime: Any = key(kd.LIFE, "how long a child lives, the mean", "1s")
     private: Any = key(kd.BYTES, "private pages of a child, the mean", "400KiB")
     spread: Any = key(kd.NUMBER, "sigma of the logarithm of that", 0.7)
     kernel_pages: Any = key(kd.whole(0, 64), "pages of its kernel stack, task and page directories", 8)
@@ -155,7 +155,7 @@ class FilesWritten(PartOf):
     rate: Any = key(kd.FLOW, "what is written")
     file: Any = key(kd.BYTES, "size of a file, the mean", "1MiB")
     spread: Any = key(kd.NUMBER, "sigma of the logarithm of that", 1.0)
-    kept: Any = key(kd.TIME, "until it is deleted, the mean", "1min")
+    kept: Any = key(kd.LIFE, "until it is deleted, the mean", "1min")
     synced: Any = key(kd.SHARE, "share that is clean at once", 0.0)
     order: Any = key(kd.whole(0, 9), "order of a folio", 0)
 
@@ -168,9 +168,9 @@ class Slab(PartOf):
     memory: Any = key(kd.AMOUNT, "its size in the mean", "2%")
     type: Any = key(kd.choice("unmovable", "reclaimable"), "migratetype of its slabs", "unmovable")
     order: Any = key(kd.whole(0, 5), "order of a slab", 0)
-    lifetime: Any = key(kd.TIME, "how long a slab lives, the mean", "1min")
+    lifetime: Any = key(kd.LIFE, "how long a slab lives, the mean", "1min")
     long: Any = key(kd.SHARE, "share of the slabs born that hold a long-lived object", 0.0)
-    long_lifetime: Any = key(kd.TIME, "how long those live, the mean", "1h")
+    long_lifetime: Any = key(kd.LIFE, "how long those live, the mean", "1h")
     burst: Any = key(kd.whole(1, 4096), "slabs that come, or go, one behind the other, the mean", 8)
     shrink_every: Any = key(kd.TIME, "from one shrinker's run to the next; 0s: none runs", "0s")
     shrink: Any = key(kd.SHARE, "share of the cache that a run frees", 0.2)
@@ -182,7 +182,7 @@ class PageTables(PartOf):
 
     TABLE: ClassVar[str] = "page_tables"
     memory: Any = key(kd.AMOUNT, "their size in the mean", "0.5%")
-    lifetime: Any = key(kd.TIME, "how long one lives, the mean", "10min")
+    lifetime: Any = key(kd.LIFE, "how long one lives, the mean", "10min")
     burst: Any = key(kd.whole(1, 4096), "tables that come, or go, one behind the other, the mean", 8)
 
 
@@ -192,7 +192,7 @@ class Network(PartOf):
 
     TABLE: ClassVar[str] = "network"
     rate: Any = key(kd.FLOW, "what is received")
-    held: Any = key(kd.TIME, "how long a buffer is held, the mean", "5ms")
+    held: Any = key(kd.LIFE, "how long a buffer is held, the mean", "5ms")
     order: Any = key(kd.whole(0, 5), "order of a buffer: 3 is that of page fragments", 0)
     burst: Any = key(kd.whole(1, 4096), "buffers of a burst, the mean", 64)
 
@@ -203,7 +203,7 @@ class Pipes(PartOf):
 
     TABLE: ClassVar[str] = "pipes"
     rate: Any = key(kd.FLOW, "what goes through them")
-    held: Any = key(kd.TIME, "how long a buffer is held, the mean", "1ms")
+    held: Any = key(kd.LIFE, "how long a buffer is held, the mean", "1ms")
     burst: Any = key(kd.whole(1, 4096), "buffers of a burst, the mean", 16)
 
 
@@ -215,7 +215,7 @@ class Vmalloc(PartOf):
     memory: Any = key(kd.AMOUNT, "what all areas have at most", "1%")
     area: Any = key(kd.BYTES, "size of an area, the mean", "1MiB")
     spread: Any = key(kd.NUMBER, "sigma of the logarithm of that", 1.0)
-    lifetime: Any = key(kd.TIME, "how long an area lives, the mean", "10min")
+    lifetime: Any = key(kd.LIFE, "how long an area lives, the mean", "10min")
     pause: Any = key(kd.TIME, "from the end of an area to the next, the mean", "1min")
     order: Any = key(kd.whole(0, 9), "largest order that it asks for first", 0)
 
@@ -226,7 +226,7 @@ class HugePages(PartOf):
 
     TABLE: ClassVar[str] = "huge_pages"
     memory: Any = key(kd.AMOUNT, "size of the pool", "10%")
-    lifetime: Any = key(kd.TIME, "how long one stays in the pool, the mean", "100d")
+    lifetime: Any = key(kd.LIFE, "how long one stays in the pool, the mean", "100d")
     burst: Any = key(kd.whole(1, 4096), "pages that the pool takes one behind the other, the mean", 16)
 
 
@@ -244,7 +244,7 @@ class GiganticRequests(PartOf):
 
     TABLE: ClassVar[str] = "gigantic_requests"
     count: Any = key(kd.whole(1, 1024), "how many it has at most, those that it asked for in vain with them")
-    lifetime: Any = key(kd.TIME, "how long one is kept until it is given back, the mean", "10min")
+    lifetime: Any = key(kd.LIFE, "how long one is kept until it is given back, the mean", "10min")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,7 @@ class Pool(PartOf):
     )
     order: Any = key(kd.whole(0, 10), "order", 0)
     lifetimes: Any = key(
-        kd.several(kd.TIME, CLASSES), "how long objects live, a mean for each class", ("1min",)
+        kd.several(kd.LIFE, CLASSES), "how long objects live, a mean for each class", ("1min",)
     )
     shares: Any = key(kd.several(kd.SHARE, CLASSES), "share of the objects born in each class", (1.0,))
     burst: Any = key(kd.whole(1, 1 << 16), "objects that come, or go, one behind the other, the mean", 1)

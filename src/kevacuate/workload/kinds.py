@@ -22,6 +22,9 @@ PAGE = 4096
 MOST_NS = 1 << 55
 """The longest time that is taken: 417 days."""
 
+LEAST_LIFE_NS = 1000
+"""The shortest mean life that is taken: a task's rows are 200 ns apart at least (plan.py:ROW_NS)."""
+
 _NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z%]*)(?:/([a-z]+))?\s*")
 
 
@@ -112,6 +115,12 @@ def _time(value: Any) -> Ns | None:
     return Ns(round(number)) if number is not None and number <= MOST_NS else None
 
 
+def _life(value: Any) -> Ns | None:
+    """A time in which an object can be allocated and freed."""
+    found = _time(value)
+    return found if found is not None and found >= LEAST_LIFE_NS else None
+
+
 def _rate(value: Any) -> float | None:
     parts = _parts(value)
     if parts and not parts[1] and parts[2] in TIMES:
@@ -156,6 +165,7 @@ def _cpus(value: Any) -> str | None:
 AMOUNT = Kind(_amount, "a size such as 2GiB, or a share of the machine's memory such as 30%")
 BYTES = Kind(_bytes, "a size such as 128KiB")
 TIME = Kind(_time, "a time such as 500us, 2s, 10min, 3h or 1d")
+LIFE = Kind(_life, f"a time from {LEAST_LIFE_NS // 1000}us on, such as 500us, 2s or 10min")
 RATE = Kind(_rate, "a rate such as 20/s or 3/min")
 FLOW = Kind(_flow, "bytes in a time, such as 200MiB/s")
 SHARE = Kind(_share, "a share such as 25%, or a number from 0 to 1")

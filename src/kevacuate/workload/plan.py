@@ -19,6 +19,7 @@ from kevacuate.records import Record
 from kevacuate.workload import describe as ds
 from kevacuate.workload import draw
 from kevacuate.workload import fields as fd
+from kevacuate.workload import kinds as kd
 from kevacuate.workload.fields import Actor, Generator, Part, Totals
 from kevacuate.workload.kinds import PAGE
 from kevacuate.workload.machine import GIGANTIC, cpu_nodes, memory_pages
@@ -394,11 +395,15 @@ def _page_tables(plan: Plan, part: ds.PageTables) -> None:
 
 
 def _buffers(plan: Plan, part: ds.Network | ds.Pipes, order: int, gfp: int) -> None:
-    """Buffers that come at a rate and are held for a while: the oldest goes first."""
-    pages = math.ceil(part.rate / PAGE * part.held / 1e9)
-    least = part.burst << order
+    """Buffers that come at a rate and are held for a while: the oldest goes first.
+
+    A burst comes at once, so that no fewer are held. Where fewer would come in the time, they are held until as many have come.
+    """
+    rate = max(part.rate / PAGE / 1e9, 1 / kd.MOST_NS)
+    pages = max(math.ceil(rate * part.held), part.burst << order)
+    held = max(part.held, round((part.burst << order) / rate))
     _pool(
-        plan, part, max(pages, least), (max(part.held, 1),), (1.0,), dies=fd.OLDEST, order=order, mt=MIGRATE_UNMOVABLE, gfp=gfp,
+        plan, part, pages, (held,), (1.0,), dies=fd.OLDEST, order=order, mt=MIGRATE_UNMOVABLE, gfp=gfp,
         burst=part.burst,
     )  # fmt: skip
 
@@ -447,6 +452,7 @@ def _profile(plan: Plan, part: ds.Pool, bursts: int) -> tuple[Fields, Arrays, Ar
             rate = alive * hazard
             alive = np.maximum(alive - go * rate / max(rate.sum(), 1e-300), 0.0)
     room = np.ceil(1.1 * most + 6 * np.sqrt(most)).astype(np.int64) + bursts
+    plan.makes(part, float(born.sum() + die.sum()) * 1e9 / max(plan.workload.duration - part.begin, 1))
     at = len(plan.profile)
     until = np.cumsum(np.stack([np.r_[0, born], np.r_[0, die]], axis=1), axis=0)
     plan.profile += until.ravel().tolist()
