@@ -473,3 +473,38 @@ def test_numbers_are_written_as_schedulers_take_them() -> None:
     assert short([1, 2, 3, 7, 9, 10]) == "1-3,7,9-10"
     assert short([]) == ""
     assert command.name == "sweep"
+
+
+SWAPPED = 'policies = ["mainline,zram=64M"]\nseeds = 1\n[replay]\nloop = "open"\n'
+LOSSY = 'policies = ["mainline"]\nseeds = 1\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "demand", "said"),
+    [
+        (SWAPPED, "a.kev", 'loop = "closed" under [replay]'),
+        (LOSSY, "b.kev", "despite_losses = true under [replay] uses it all the same."),
+    ],
+)
+def test_refusals_of_cells_name_keys_of_the_file_and_no_options(
+    grid: Path, tmp_path: Path, text: str, demand: str, said: str
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(f'recordings = ["{grid.parent / demand}"]\n{text}')
+    swept = kevacuate.sweep(path, tmp_path / "own.sweep", workers=1)
+    (refused,) = (row["error"] for row in rows(swept.store))
+    assert said in refused
+    assert "--" not in refused
+
+
+def test_a_start_state_among_the_recordings_is_told_by_the_key_that_takes_it(
+    grid: Path, tmp_path: Path
+) -> None:
+    used = kevacuate.start_state(grid.parent / "a.kev")
+    kevacuate.save_start(used, tmp_path / "used.kev")
+    path = tmp_path / "own.toml"
+    path.write_text('recordings = ["used.kev"]\n')
+    swept = kevacuate.sweep(path, tmp_path / "own.sweep", workers=1)
+    for row in rows(swept.store):
+        assert 'start = ["used.kev"]' in row["error"]
+        assert "--" not in row["error"]

@@ -50,6 +50,7 @@ def command(
 
     Example: kevacuate replay --policy evacuate,pool=8 --json
     """
+    from kevacuate.reports.comparison.conclusion import idle
     from kevacuate.reports.comparison.tables import comparison_table
 
     if debug:
@@ -69,4 +70,7 @@ def command(
     if as_json:
         print_json(result.baseline.to_json(series=series))
         return
-    console().print(comparison_table(result, every=every))
+    out = console()
+    out.print(comparison_table(result, every=every))
+    for part in idle(result):
+        out.print(part.text, markup=False, highlight=False)

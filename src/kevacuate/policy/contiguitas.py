@@ -57,7 +57,9 @@ class Contiguitas(Hooks):
     """Keeps unmovable memory below a border in each zone and movable memory above it; the border moves by pressure."""
 
     start_percent = knob(4, "of a zone that lies below the border at first [%]", least=1, most=50)
-    most_percent = knob(50, "of a zone that may lie below the border [%]", least=1, most=90)
+    most_percent = knob(
+        50, "of a zone that may lie below the border [%]", least=1, most=90, at_least="start_percent"
+    )
     period_ms = knob(100, "how often the worker looks at both sides' free memory [ms]", least=1)
     budget_us = knob(
         10_000, "virtual time after which it stops moving pages until it runs again [us]", least=10

@@ -29,6 +29,9 @@ MOST_LABEL = 80
 MOST_NUMBER = 1 << 62
 """A knob and its bounds lie between this and its negative."""
 
+MOST_UNLESS_SAID = 1_000_000
+"""The largest number that a knob takes unless it says so."""
+
 BETTER = ("", "lower", "higher")
 
 
@@ -54,6 +57,8 @@ class Declared:
         What it is, in words; a counter's unit, and which way is better (``lower``, ``higher`` or empty).
     of : tuple of str
         Of a share: the names of its part and of its whole.
+    at_least : str
+        Of a knob: the name of another one that it may not be less than, or empty.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Declared:
         unit: str = "",
         better: str = "",
         of: tuple[str, ...] = (),
+        at_least: str = "",
     ) -> None:
         for text in (help, unit):
             if not isinstance(text, str) or not text.isprintable() or len(text) > MOST_LABEL:
@@ -78,7 +84,7 @@ class Declared:
             raise ValueError(f"a row is better lower, higher or neither, not {_shown(better)}")
         self.sort, self.help, self.length = sort, help, length
         self.default, self.least, self.most = default, least, most
-        self.unit, self.better, self.of = unit, better, of
+        self.unit, self.better, self.of, self.at_least = unit, better, of, at_least
         self.at = 0
         self.name = ""
 
@@ -124,8 +130,11 @@ class Row:
         self._words[self._place(i)] = int(value)
 
 
-def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> Any:
-    """A whole number that is given with the policy (``,name=5``) and does not change; *help* says what it does."""
+def knob(default: int, help: str, *, least: int = 0, most: int = MOST_UNLESS_SAID, at_least: str = "") -> Any:
+    """A whole number that is given with the policy (``,name=5``) and does not change; *help* says what it does.
+
+    *at_least* names another knob of the class: a policy is refused whose knob is less than that one.
+    """
     for value in (default, least, most):
         if type(value) is not int:
             raise ValueError(f"a knob is a whole number, not {_shown(value)}")
@@ -136,10 +145,11 @@ def knob(default: int, help: str, *, least: int = 0, most: int = 1_000_000) -> A
     if least > most:
         raise ValueError(f"a knob's bounds are in the wrong order: {least} is more than {most}")
     if not least <= default <= most:
+        where = "give it least and most" if (least, most) == (0, MOST_UNLESS_SAID) else "move its bounds"
         raise ValueError(
-            f"a knob's default lies between its bounds, and {default} is not in {least} to {most}"
+            f"a knob's default lies between its bounds, and {default} is not in {least} to {most}: {where}"
         )
-    return Declared("knob", help, default=default, least=least, most=most)
+    return Declared("knob", help, default=default, least=least, most=most, at_least=at_least)
 
 
 def counter(label: str, unit: str, *, better: str = "") -> Any:

@@ -238,6 +238,7 @@ def check(file: HooksFile) -> None:
             )
     check_bases(file)
     check_shares(file)
+    check_knobs(file)
     checker = Checker(
         fields, knobs, set(file.methods), known_of(space, file.functions), file.takes, jit.JIT_DISABLED
     )
@@ -347,6 +348,29 @@ def check_shares(file: HooksFile) -> None:
                 raise KevacuateError(
                     f"{file.path}: {file.name} declares {found.name} as a share of {name}, which is no counter of it."
                 )
+
+
+def check_knobs(file: HooksFile) -> None:
+    """Refuse a knob that is bound by one which is none, or whose default lies below that one's.
+
+    Raises
+    ------
+    KevacuateError
+        The first one.
+    """
+    declared = file.policy.declared
+    for found in declared.values():
+        bound = declared.get(found.at_least)
+        if not found.at_least or (bound and bound.sort == "knob" and bound.default <= found.default):
+            continue
+        why = (
+            f"{bound.default} by default, and it {found.default}"
+            if bound and bound.sort == "knob"
+            else "no knob of it"
+        )
+        raise KevacuateError(
+            f"{file.path}: {file.name} declares {found.name} as at least {found.at_least}, which is {why}."
+        )
 
 
 @dataclass(frozen=True)

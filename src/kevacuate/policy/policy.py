@@ -191,7 +191,21 @@ def parse_policy(spec: str) -> Policy:
             raise KevacuateError(
                 f"Knob {knob} of policy {name} cannot be {_shown(shown)!r}: it takes {takes[knob].values}."
             ) from None
-    return Policy(spec.strip(), name, knobs, own)
+    policy = Policy(spec.strip(), name, knobs, own)
+    _refuse_crossed(policy)
+    return policy
+
+
+def _refuse_crossed(policy: Policy) -> None:
+    """Refuse a policy of hooks with a knob that is less than the one by which it is bound."""
+    declared = policy.hooks.policy.declared if policy.hooks else {}
+    for name, found in declared.items():
+        if found.at_least:
+            value, bound = (policy.knobs.get(one, declared[one].default) for one in (name, found.at_least))
+            if value < bound:
+                raise KevacuateError(
+                    f"Policy {_shown(policy.spec)!r} has {name}={value}, less than {found.at_least}={bound}: give it more."
+                )
 
 
 def _no_knob(name: str, knob: str, takes: Iterable[str], own: PolicyKind | None) -> KevacuateError:
@@ -220,7 +234,8 @@ def _knob(declared: Declared) -> Knob:
             raise ValueError
         return value
 
-    values = f"a number from {declared.least} to {declared.most}, default {declared.default}"
+    bound = f", at least {declared.at_least}" if declared.at_least else ""
+    values = f"a number from {declared.least} to {declared.most}{bound}, default {declared.default}"
     return Knob(convert, values, declared.help)
 
 

@@ -7,7 +7,7 @@ Limits are those of the kernel's ctl_tables (:data:`kevacuate.recording.settings
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kevacuate.mm.constants import MAX_SWAPPINESS, PAGE_SIZE
@@ -178,3 +178,11 @@ SETTINGS: dict[str, Knob] = {
     ),
 }
 """The knobs, in the order in which they are shown."""
+
+OF_SWAP = ("zram_ratio", "swappiness", "anon_used")
+"""Settings that do nothing where there is no swap."""
+
+
+def without_swap(given: Mapping[str, Any]) -> list[str]:
+    """Those of *given* settings that do nothing, as they make no zram device."""
+    return [] if given.get("zram") else [name for name in OF_SWAP if name in given]

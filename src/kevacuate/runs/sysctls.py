@@ -10,6 +10,7 @@ from typing import Any
 from kevacuate.errors import KevacuateError
 from kevacuate.mm.constants import PAGE_SIZE
 from kevacuate.mm.profile import Profile, profile_for
+from kevacuate.policy.settings import without_swap
 from kevacuate.recording import Machine
 from kevacuate.recording.settings import SYSCTLS, recorded_lru_gen, recorded_settings
 
@@ -96,6 +97,9 @@ def settings_used(machine: Machine, given: Mapping[str, Any] = MappingProxyType(
         replayed["lru_gen"] = int(on)
     replayed |= {name: value for name, value in given.items() if name not in NO_SYSCTLS}
     not_replayed = {name: words for name, words in not_replayed.items() if name not in given}
+    for name in without_swap(given):
+        replayed.pop(name, None)
+        not_replayed[name] = f"{given[name]} (there is no swap)"
     return {
         "given": dict(given),
         "replayed": replayed,

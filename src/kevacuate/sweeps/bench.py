@@ -26,6 +26,7 @@ from kevacuate.runs.variation import Variation
 from kevacuate.sweeps.cells import Cell, Source, canonical, code_of, demand_digest, model_version
 from kevacuate.sweeps.columns import FIGURES, START
 from kevacuate.sweeps.demands import local, open_demand
+from kevacuate.sweeps.experiment import in_file_words
 from kevacuate.workload.opening import on_start
 
 HELD_ROWS = 1 << 22
@@ -149,7 +150,7 @@ class Bench:
             replaying = time.process_time() - started
         except KevacuateError as error:
             places = (cell.source.path, str(local(cell.source.path)))
-            said = str(error)
+            said = in_file_words(str(error))
             for place in places:
                 said = said.replace(place, cell.source.name)
             result["error"] = said

@@ -24,7 +24,7 @@ from kevacuate.recording import Recording
 from kevacuate.recording.demand import demand_facts
 from kevacuate.runs.options import ReplayOptions
 from kevacuate.sweeps.demands import open_demand, open_start, ships, whole_name
-from kevacuate.sweeps.experiment import AS_IT_IS, Experiment
+from kevacuate.sweeps.experiment import AS_IT_IS, Experiment, in_file_words
 from kevacuate.sweeps.lines import line_of
 from kevacuate.workload.started import machine_of
 
@@ -163,7 +163,7 @@ def sources(experiment: Experiment) -> list[Source]:
             line = line_of(
                 experiment.text, "workloads" if Path(name).is_file() or ships(name) else "recordings", name
             )
-            raise KevacuateError(f"{experiment.path}:{line}: {error}") from None
+            raise KevacuateError(f"{experiment.path}:{line}: {in_file_words(str(error))}") from None
         shown = name if ships(name) else recording.path.name
         found.setdefault(digest, Source(whole_name(name), digest, shown))
     return list(found.values())
@@ -192,7 +192,7 @@ def starts_of(experiment: Experiment, demands: Sequence[Source]) -> list[Source 
             digest = demand_digest(recording)
         except KevacuateError as error:
             line = line_of(experiment.text, "start", Path(name).name)
-            raise KevacuateError(f"{experiment.path}:{line}: {error}") from None
+            raise KevacuateError(f"{experiment.path}:{line}: {in_file_words(str(error))}") from None
         shown = name if ships(name) else recording.path.name
         found.setdefault(digest, Source(whole_name(name), digest, f"{shown}@{digest[:8]}"))
     return list(found.values())

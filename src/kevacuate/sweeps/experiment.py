@@ -37,6 +37,24 @@ MOST_CELLS = 1_000_000
 MOST_SEED = 2**31 - 1
 
 
+IN_FILE_WORDS = (
+    (r"--loop (open|closed|auto)", r'loop = "\1" under [replay]'),
+    (
+        r"With --despite-losses, .* use it all the same",
+        "despite_losses = true under [replay] uses it all the same",
+    ),
+    (r"--start (\S+)\.$", r'start = ["\1"].'),
+)
+"""What refusals of a replay name as options of a command line, and what stands for it in an experiment file."""
+
+
+def in_file_words(said: str) -> str:
+    """The refusal of a cell, with the file's keys in the place of options."""
+    for option, key in IN_FILE_WORDS:
+        said = re.sub(option, key, said)
+    return said
+
+
 @dataclass(frozen=True)
 class Setting:
     """A policy with its knobs turned: the policy as parsed, its own name, and the knobs' values as text."""

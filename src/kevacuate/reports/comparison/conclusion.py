@@ -15,6 +15,8 @@ from kevacuate.measure.sequential import DIFFERS as CALLED
 from kevacuate.measure.sequential import Sequential
 from kevacuate.measure.table import AT_THE_END, COMPACTION, EXTFRAG, OVER_THE_RUN
 from kevacuate.measure.trustrecord import record
+from kevacuate.mm.layout import RegionConfig
+from kevacuate.policy.settings import without_swap
 from kevacuate.reports.comparison.decided import TESTED_FROM, decided_parts
 from kevacuate.reports.comparison.group_rows import (
     Conclusion,
@@ -136,21 +138,20 @@ def _seeds(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Pa
     yield Part("seed", text)
 
 
-OF_SWAP = ("zram_ratio", "swappiness", "anon_used")
-"""Settings of a policy that do nothing where there is no swap."""
-
-
-def _idle(comparison: Comparison) -> Iterator[Part]:
-    """Settings that were given and do nothing: those of swap, where there is none."""
+def idle(comparison: Comparison) -> Iterator[Part]:
+    """Knobs that were given and do nothing: those of swap, where there is none, and of regions, where none are kept."""
     for name, runs in comparison.groups.items():
         given = runs[0].provenance.get("vm_settings", {}).get("given", {})
-        idle = [] if given.get("zram") else [setting for setting in OF_SWAP if setting in given]
-        if idle:
-            do = "does" if len(idle) == 1 else "do"
+        if named := without_swap(given):
+            do = "does" if len(named) == 1 else "do"
             text = (
-                f"Under {name} {' and '.join(idle)} {do} nothing, as there is no swap: zram=SIZE makes one."
+                f"Under {name} {' and '.join(named)} {do} nothing, as there is no swap: zram=SIZE makes one."
             )
             yield Part("idle", text)
+        regions = runs[0].provenance.get("evacuation", {}).get("regions", {})
+        cuts = tuple(regions.get("region_fullness", RegionConfig.region_fullness))
+        if cuts != RegionConfig.region_fullness and not regions.get("region_order"):
+            yield Part("idle", f"Under {name} region-fullness does nothing: regions=auto keeps regions.")
 
 
 def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
@@ -256,7 +257,7 @@ def conclusion(comparison: Comparison) -> Conclusion:
     if evacuating and not comparison.repeated:
         parts.append(_single(groups[0][0], [runs[0] for runs in evacuating.values()]))
     parts += _seeds(comparison, rows)
-    parts += _idle(comparison)
+    parts += idle(comparison)
     parts += guessed_parts(comparison)
     if comparison.repeated or evacuating:
         parts.append(Part("rule", rule([len(runs) for runs in groups], RUNS)))
