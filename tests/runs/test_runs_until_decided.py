@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from kevacuate.recording import Recording
 from kevacuate.reports.comparison.rows import row_of
 from kevacuate.runs import compare as module
 from kevacuate.runs.compare import compare
-from kevacuate.runs.until_decided import Budget, _worth_going_on, replay_until_decided
+from kevacuate.runs.until_decided import TABLE_LOOKS, Budget, _worth_going_on, replay_until_decided
 
 PAIR = ("mainline,skip-bits=0.5", "evacuate,skip-bits=0.5")
 
@@ -87,6 +88,32 @@ def wild(budget: Budget, most: int) -> int:
 
 def test_it_does_not_wait_for_rows_that_the_time_is_too_short_for() -> None:
     assert wild(Budget(2.0), 1000) in (8, 12)
+
+
+@pytest.mark.parametrize(("seconds", "look"), [(60, 0.001), (60, 0.01), (200, 0.01), (400, 0.02)])
+def test_the_last_seed_and_the_table_are_within_the_time(
+    seconds: float, look: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("kevacuate.runs.until_decided.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("kevacuate.runs.until_decided._worth_going_on", lambda *_: True)
+    decide = SequentialTest.decide
+
+    def slow(test: SequentialTest, values: Any, replays: int) -> Any:
+        clock[0] += look * replays
+        return decide(test, values, replays)
+
+    monkeypatch.setattr(SequentialTest, "decide", slow)
+    budget = Budget(seconds, None, 3.0)
+
+    def one(policy: int, seed: int) -> Run:
+        budget.begin()
+        clock[0] += 0.5
+        return figures(policy, seed, effect=0, spread=1e6)
+
+    made = len(replay_until_decided(2, one, workers=1, budget=budget)[0])
+    behind = max(3.0, TABLE_LOOKS * look * made)
+    assert seconds - 3 < clock[0] + behind <= seconds + 1
 
 
 def test_what_is_worth_waiting_for() -> None:

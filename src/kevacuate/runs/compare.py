@@ -37,7 +37,7 @@ STATE_BYTES = 16
 """A replay's state per page of the machine, object table included (docs/performance.md), with room for what is measured of it."""
 
 RESERVED_SECONDS = 3.0
-"""Of a comparison's time, a fifth up to this is kept for reading the recording and for its table."""
+"""Of a comparison's time, a fifth up to this is kept for reading the recording and for its table; more where they take more."""
 
 MOST_SECONDS = 7 * 86400.0
 """The longest time that a comparison may take: a week."""
@@ -178,7 +178,7 @@ def _jobs(policies: Sequence[Policy], options: ReplayOptions, repeats: int) -> l
 
 def _budget(seconds: float, since: float | None) -> Budget:
     """The time for replays of a comparison that may take so long; *since* the model began to be compiled, if it was."""
-    return Budget(seconds - min(seconds / 5, RESERVED_SECONDS), since)
+    return Budget(seconds, since, min(seconds / 5, RESERVED_SECONDS))
 
 
 def _until_decided(

@@ -11,29 +11,42 @@ from kevacuate.measure import Run
 from kevacuate.measure.deciding import deciding_values
 from kevacuate.measure.sequential import FIRST_LOOK, HOPELESS, Sequential, SequentialTest, Values, looks
 
+WARM_UP = 8
+"""Replays of the first look that tests: it loads what the others find loaded."""
+
 Job = tuple[int, int]
 """(Which seed from the first on, which policy), both counted from 0."""
+
+
+TABLE_LOOKS = 6
+"""The table and the conclusion take up to so many times as long as a look at as many replays (measured for 60 to 600)."""
 
 
 class Budget:
     """A time that may be spent, from the moment on when the first replay is under way, or *since* an earlier one.
 
-    On a first run that is when the model began to be compiled: who waits for it waits no longer than they said.
+    On a first run that is when the model began to be compiled: who waits for it waits no longer than they said. Of it *reserved*
+    seconds at least are kept for what comes behind the last replay.
     """
 
-    def __init__(self, seconds: float, since: float | None = None) -> None:
+    def __init__(self, seconds: float, since: float | None = None, reserved: float = 0.0) -> None:
         self._seconds = seconds
         self._begun = since
+        self._reserved = self._behind = reserved
 
     def begin(self) -> None:
         """A replay is under way."""
         if self._begun is None:
             self._begun = time.monotonic()
 
+    def keep(self, seconds: float) -> None:
+        """So long takes, as far as is known, what comes behind the last replay that is begun."""
+        self._behind = max(seconds, self._reserved)
+
     @property
     def left(self) -> float:
-        """Seconds that are left, below 0 once too many were spent."""
-        return self._seconds - (0.0 if self._begun is None else time.monotonic() - self._begun)
+        """Seconds that are left for replays, below 0 once too many were spent."""
+        return self._seconds - self._behind - (0.0 if self._begun is None else time.monotonic() - self._begun)
 
     @property
     def spent(self) -> bool:
@@ -60,7 +73,8 @@ def replay_until_decided(
     workers : int
         Replays at once.
     budget : Budget
-        Once it is spent no seed is begun, but for the first FIRST_LOOK. The caller begins it.
+        Once it is spent no seed is begun, but for the first FIRST_LOOK. The caller begins it. What the table will take is told
+        from the looks, and the last seed from the others: both are kept of it.
     """
     pool = ThreadPoolExecutor(workers, "replay")
     jobs = _jobs(policies, budget)
@@ -68,7 +82,7 @@ def replay_until_decided(
     done: dict[Job, Run] = {}
     due, test = looks(), SequentialTest()
     look = next(due)[0]
-    begun = time.monotonic()
+    begun, table = time.monotonic(), 0.0
     try:
         while True:
             while len(pending) < workers and (job := next(jobs, None)) is not None:
@@ -77,9 +91,14 @@ def replay_until_decided(
                 return _groups(done, policies, _whole(done, policies))
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
                 done[pending.pop(future)] = future.result()
+            seed = (time.monotonic() - begun) * max(policies, workers) / len(done)
+            budget.keep(seed + table * len(done) / policies)
             while _whole(done, policies) >= look:
+                looked = time.monotonic()
                 values = deciding_values(_groups(done, policies, look))
                 told, pace = test.decide(values, look), len(done) / policies / (time.monotonic() - begun)
+                if told.replays > WARM_UP:
+                    table = TABLE_LOOKS * (time.monotonic() - looked) / look
                 if told.decided or not _worth_going_on(test, values, told, look + int(pace * budget.left)):
                     return _groups(done, policies, look)
                 look = next(due)[0]
