@@ -98,12 +98,18 @@ class Replayed(NamedTuple):
     """Of each policy the figures of its replays, by column."""
 
 
-def replayed(recording: Recording, number: int, options: ReplayOptions, report: Report) -> Replayed:
-    """Figures of *number* replays of each policy of BOOTED, with seeds from ``options.seed``; all cores are used."""
+def replayed(
+    recording: Recording,
+    number: int,
+    options: ReplayOptions,
+    report: Report,
+    policies: Sequence[str] = tuple(BOOTED),
+) -> Replayed:
+    """Figures of *number* replays of each policy, with seeds from ``options.seed``; all cores are used."""
     report("reading the demand", 0, 0)
     demand = _in_memory(demand_while_compiling(recording))
     moments = sorted(moments_of(recording).items(), key=lambda item: item[1])
-    jobs = [(policy, options.seed + i) for i in range(number) for policy in BOOTED]
+    jobs = [(policy, options.seed + i) for i in range(number) for policy in policies]
     done, lock = [0] * len(jobs), threading.Lock()
 
     def one(at: int) -> OneReplay:
@@ -122,7 +128,7 @@ def replayed(recording: Recording, number: int, options: ReplayOptions, report: 
 
     with ThreadPoolExecutor(workers_for(recording, len(jobs)), "verdict") as pool:
         runs = list(pool.map(one, range(len(jobs))))
-    found: dict[str, list[dict[str, float]]] = {policy: [] for policy in BOOTED}
+    found: dict[str, list[dict[str, float]]] = {policy: [] for policy in policies}
     for (policy, _), run in zip(jobs, runs, strict=True):
         found[policy].append(run.values)
     return Replayed(runs[0].loop, found)
