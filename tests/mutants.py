@@ -223,6 +223,10 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("runs/mapping.py", "waits = gfp & READAHEAD == READAHEAD and", "waits = gfp < 0 and", f"{READAHEAD} -k waits"),
     ("demand/tables.py", "MOST_NUMBERS = 8", "MOST_NUMBERS = 9", "tests/demand/test_demand_reclaim.py -k longest"),
     ("demand/pagecache.py", "if end > key + pages:", "if end >= key:", "tests/demand/test_demand_reclaim.py -k random"),
+    ("fidelity/verdict/two_reads.py", "flags.classes == MOVABLE, MOVABLE", "dump.classes == MOVABLE, MOVABLE",
+     "tests/fidelity/test_fidelity_two_reads.py -k reclaimed"),
+    ("fidelity/verdict/two_reads.py", "FLAGS_NS = 60_000_000", "FLAGS_NS = 0",
+     "tests/fidelity/test_fidelity_two_reads.py -k later"),
     ("demand/uses.py", "(when < end) & (until > since)", "until > since", "tests/demand/test_demand_uses.py -k order"),
     ("demand/uses.py", "latest = [-1] * PASSED", "latest = [-1]", "tests/demand/test_demand_uses.py -k young"),
 )  # fmt: skip

@@ -166,6 +166,7 @@ def _notes(moments: Mapping[str, int]) -> tuple[str, ...]:
     notes = [
         "replays of one recorded demand stand beside boots that made their demand anew",
         "fallbacks between boot and the start of the replay are counted as recorded",
+        "what blocks hold is told by two reads of memory, as in the tables: what is reclaimed between them counts as pinned",
     ]
     missing = [label for label in columns.MOMENTS if label not in moments]
     if missing:

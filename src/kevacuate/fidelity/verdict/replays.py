@@ -13,6 +13,7 @@ import numpy as np
 
 from kevacuate.demand.build import Demand
 from kevacuate.fidelity.verdict import columns
+from kevacuate.fidelity.verdict.two_reads import FLAGS_NS, Read, held_by_two_reads, read_pages
 from kevacuate.measure import moment, run_metrics
 from kevacuate.policy import BOOTED, parse_policy
 from kevacuate.recording import DemandChunk, Recording
@@ -25,6 +26,9 @@ Report = Callable[[str, int, int], None]
 REPLAYS = 12
 """Replays of each policy by default, with seeds from 0: fewer cannot tell a difference once it is corrected for 30 rows."""
 
+FLAGS = " flags"
+"""Behind a moment's label: the second read of its memory."""
+
 PEAK = columns.MOMENTS[0]
 """The moment at which the load ends."""
 
@@ -36,6 +40,7 @@ class OneReplay:
         self._replay = Replay(recording, demand, parse_policy(policy), options)
         self._replay.keep_log = True
         self._refused = 0
+        self._dumps: dict[str, Read] = {}
         self.values: dict[str, float] = {}
         """Figures by column."""
         self.loop = self._replay.loop.name
@@ -43,7 +48,8 @@ class OneReplay:
 
     def run(self, moments: Sequence[tuple[str, int]], done: Callable[[int], None]) -> None:
         """Replay its demand, which a seed may have varied, and measure at the moments, (label, virtual ns) in order of time."""
-        marks = list(moments)
+        marks = [(label, t) for label, t in moments] + [(label + FLAGS, t + FLAGS_NS) for label, t in moments]
+        marks.sort(key=lambda mark: mark[1])
         rows, last = 0, 0
         for chunk in self._replay.demand.chunks(closed=self._replay.loop.closed):
             for piece, label, t in _cut(chunk, marks):
@@ -65,8 +71,15 @@ class OneReplay:
         self._replay.log.clear()
 
     def _mark(self, label: str, t: int) -> None:
-        """Measure memory at virtual time *t* (ns), and the load's counters where it ends."""
+        """Measure memory at virtual time *t* (ns), and the load's counters where it ends; at a second read, what blocks hold."""
         self._replay.advance(t)
+        read = read_pages(self._replay.state)
+        if label.endswith(FLAGS):
+            label = label.removesuffix(FLAGS)
+            held = held_by_two_reads(self._dumps[label], read, self._replay.state.view.cfg.pageblock_order)
+            self.values |= {f"{label}_{name}": value for name, value in held.items()}
+            return
+        self._dumps[label] = read
         here = moment(self._replay.state)
         self.values |= {f"{label}_{name}": value for name, value in columns.replay_moment(here).items()}
         if label == PEAK:
