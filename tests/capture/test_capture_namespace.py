@@ -104,7 +104,12 @@ def test_a_read_only_or_full_disk_is_one_sentence(tmp_path: Path, options: str, 
 FILL = """
 {record} & child=$!
 echo $child > {keep}/../pid
-for i in $(seq 6000); do ls $D/.a.kev.rec-*/snapshots.jsonl >/dev/null 2>&1 && break; sleep 0.1; done
+for i in $(seq 3000); do
+    find $D/.a.kev.rec-* -name 'cpu*.raw' -size +0 2>/dev/null | grep -q . && break
+    kill -0 $child 2>/dev/null || break
+    [ -e $D/.a.kev.rec-*/snapshots.jsonl ] && {touch}
+    sleep 0.1
+done
 dd if=/dev/zero of=$D/full bs=64k 2>/dev/null
 {touch}
 wait $child; code=$?
@@ -117,7 +122,10 @@ exit $code
 
 @pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "never")
 def test_a_disk_that_fills_up_leaves_a_recording(tmp_path: Path) -> None:
-    """Another program takes the last byte while it records: it ends in words, and what was captured is kept or saved."""
+    """Another program takes the last byte while it records: it ends in words, and what was captured is kept or saved.
+
+    That program begins once the recorder's own file has grown: what it holds then are whole sub-buffers of events.
+    """
     (tmp_path / "keep").mkdir()
     script = FILL.format(
         record=f"{KEVACUATE} record --duration 36000 --no-pages --buffer 4M -o $D/a.kev",
