@@ -28,8 +28,8 @@ DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "pictures"
 README = DOCS.parent / "README.md"
 POLICIES = ("mainline", "evacuate")
-REPEATS = 5
-"""Replays of each policy, of which the median is shown: a single one is one draw."""
+REPEATS = 20
+"""Replays of each policy, of which the median is shown: those of the README's table (regenerate_readme.py:REPLAYS)."""
 SAMPLES = 200
 WATCHED_AT = 100
 """The moment of 200 at which the terminal is shown: claims and steals are under way."""

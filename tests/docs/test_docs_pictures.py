@@ -27,16 +27,21 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 REMEDY = "run: python docs/make_pictures.py"
 
 
-@pytest.fixture(scope="module")
-def command() -> ModuleType:
-    """docs/make_pictures.py."""
-    spec = importlib.util.spec_from_file_location("make_pictures", ROOT / "docs" / "make_pictures.py")
+def script(name: str) -> ModuleType:
+    """A file of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def command() -> ModuleType:
+    """docs/make_pictures.py."""
+    return script("make_pictures")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,10 @@ def test_pictures_are_small_and_say_what_they_show() -> None:
         assert len(alt.split()) >= 10, target
         assert (ROOT / target).stat().st_size > 10_000
     assert sum(path.stat().st_size for path in PICTURES.iterdir()) < 600_000
+
+
+def test_maps_and_table_are_of_the_same_replays(command: ModuleType) -> None:
+    assert script("regenerate_readme").REPLAYS == command.REPEATS
 
 
 def test_the_readme_says_what_the_map_shows(command: ModuleType, made: Comparison) -> None:

@@ -122,6 +122,10 @@ BAD_STATES: dict[str, tuple[Callable[[AllocatorState], AllocatorState], str]] = 
     "pcp page free too": (on_pcp(0, synthetic.END - 1), "twice"),
     "zone elsewhere": (zones(start_pfn=0), "has no zone Normal"),
     "zone too long": (zones(spanned=1 << 40), "cannot be modelled"),
+    "mark": (zones(watermark=(1 << 40,) * 4), "a mark or reserve that is no number of pages"),
+    "negative mark": (zones(watermark=(64, 80, -96, 112)), "a mark or reserve that is no number of pages"),
+    "reserve": (zones(lowmem_reserve=(0, 0, 1 << 31, 0)), "a mark or reserve that is no number of pages"),
+    "managed": (zones(managed=-1), "a mark or reserve that is no number of pages"),
 }
 
 
@@ -165,6 +169,9 @@ def test_impossible_start_objects(pfn: int, order: int, words: str) -> None:
         ({"pageblock_order": 0}, "cannot be modelled"),
         ({"extra": {"cpu_node": [0]}}, "gives 1 CPUs a node"),
         ({"extra": {"cpu_node": [0, 8]}}, "1 to 8 nodes"),
+        ({"extra": {"cpu_node": [0, -1]}}, "nodes are numbered from 0"),
+        ({"extra": {"cpu_node": [-1, 0]}}, "nodes are numbered from 0"),
+        ({"zone_names": ("DMA", "DMA32", "Normal", "9" * 400)}, "a zone '9{39}, which"),
         ({"cpus": 1025}, "1 to 1024 CPUs"),
         ({"zone_names": ("DMA", "DMA32", "Normal", "Odd")}, "a zone 'Odd'"),
     ],

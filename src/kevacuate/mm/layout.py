@@ -382,6 +382,10 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
     problems = [
         (not 1 <= len(machine.cpu_node) <= 1024, "a machine has 1 to 1024 CPUs"),
         (not 1 <= machine.nodes <= 8, "a machine has 1 to 8 nodes"),
+        (
+            min([z.node for z in machine.zones] + list(machine.cpu_node), default=0) < 0,
+            "nodes are numbered from 0",
+        ),
         (not 1 <= len(machine.zones) <= 32, "a machine has 1 to 32 populated zones"),
         (not 0 < machine.npages < 1 << 30, "a machine has 1 to 2^30 - 1 page frames"),
         (
@@ -426,6 +430,11 @@ def _zone_problems(machine: MachineConfig) -> Iterator[tuple[bool, str]]:
     for i, zone in enumerate(machine.zones):
         bad = not 0 <= zone.start_pfn < zone.end_pfn <= machine.npages or not 0 <= zone.index <= 3
         yield bad, f"zone {i} spans pfns {zone.start_pfn} to {zone.end_pfn} of {machine.npages}"
+        pages = (*zone.watermark, *zone.lowmem_reserve, zone.managed or 0)
+        yield (
+            not all(0 <= number < 1 << 31 for number in pages),
+            f"zone {i} has a mark or reserve that is no number of pages",
+        )
         first, last = zone.start_pfn >> machine.pageblock_order, (zone.end_pfn - 1) >> machine.pageblock_order
         shared = owner.get(first, i) != i or owner.get(last, i) != i
         yield shared, f"zone {i} shares a pageblock with another zone"

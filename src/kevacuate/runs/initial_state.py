@@ -73,7 +73,7 @@ def zone_index(name: str) -> int:
     if name not in k.ZONE_NAMES:
         known = ", ".join(k.ZONE_NAMES)
         raise KevacuateError(
-            f"The recording has a zone {name!r}, which the model does not know: it knows {known}."
+            f"The recording has a zone {name!r:.40}, which the model does not know: it knows {known}."
         )
     return k.ZONE_NAMES.index(name)
 
