@@ -531,3 +531,35 @@ def test_figures_of_reclaim_that_cannot_be_are_refused(figures: dict[str, int]) 
     wrong = replace(start, state=replace(start.state, reclaim={**start.state.reclaim, **figures}))
     with pytest.raises(KevacuateError, match="The start state holds figures of reclaim that cannot be"):
         begun(wrong, loop="closed")
+
+
+def test_zones_that_no_machine_has_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    start = used()
+    zone = replace(start.state.zones[0], spanned=1 << 30)
+    wrong = replace(start, state=replace(start.state, zones=(zone,)))
+    wrong.save(tmp_path / "long.kev")
+    with pytest.raises(
+        KevacuateError, match=r"long\.kev has zones up to pfn .* less than 1,073,741,824 page frames"
+    ):
+        kevacuate.replay(kevacuate.open(SMALL, start=tmp_path / "long.kev"))
+
+
+GIGANTIC = ds.Workload(
+    machine=ds.Machine(memory="4GiB", cpus=2, zones="one"),
+    parts=(ds.Anonymous(memory="4MiB"), ds.GiganticRequests(count=2, lifetime="2s")),
+    duration="10s",
+)
+
+
+@pytest.mark.parametrize("free", [0.0, 1.0])
+def test_a_state_taken_while_pages_of_a_gibibyte_are_held_is_begun_from(tmp_path: Path, free: float) -> None:
+    options = kevacuate.ReplayOptions(loop="closed")
+    start = start_state(GIGANTIC, policy="mainline", at=0.25, options=options, free=free)
+    assert start.shares["free"] == pytest.approx(1.0 if free else 0.5, abs=0.01), (
+        "two of four are held until they are freed"
+    )
+    start.save(tmp_path / "held.kev")
+    recording = kevacuate.open(GIGANTIC, start=tmp_path / "held.kev")
+    run = kevacuate.replay(recording, options=options)
+    assert run.metrics["contig"]["failed"] == (0 if free else 2)
+    assert run.metrics["contig"]["served"] + run.metrics["contig"]["failed"] == 6

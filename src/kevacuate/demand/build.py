@@ -23,7 +23,7 @@ from kevacuate.demand.pagecache import BACK
 from kevacuate.demand.pagekinds import NOTHING_DRAWN, PageKindModel
 from kevacuate.demand.quality import MARKS, DemandQuality
 from kevacuate.demand.refusals import refuse_without_demand
-from kevacuate.demand.start_objects import pages_in_use, start_objects
+from kevacuate.demand.start_objects import pages_in_use, refuse_too_many_pages, start_objects
 from kevacuate.demand.tables import Files, KnownKinds, event_input, files_read, larger_cache, new_tables
 from kevacuate.demand.uses import NO_USES, Lives, Uses, inferred_uses, lives_of, with_uses
 from kevacuate.errors import KevacuateError
@@ -39,7 +39,6 @@ from kevacuate.recording.demand import (
     read_start_objects,
 )
 from kevacuate.recording.settings import recorded_lru_gen
-from kevacuate.recording.state import page_count
 
 __all__ = ["Demand", "DemandChunk", "StartObjects", "build_demand"]
 
@@ -200,10 +199,7 @@ class _Source:
                 f"{recording.path} holds no state of the allocator to start from (its zones, free lists and block types). "
                 "Record it again with a snapshot at the start."
             )
-        if page_count(state) >= 1 << 31:
-            raise KevacuateError(
-                f"{recording.path} has more than 2^31 pages: more than this program handles."
-            )
+        refuse_too_many_pages(state, str(recording.path))
         self.recording, self.chunk_rows, self.state = recording, chunk_rows, state
         self.used = pages_in_use(state, recording.machine.hugepage_order)
         self.start = start_objects(state, self.used)

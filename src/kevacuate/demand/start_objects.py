@@ -16,6 +16,23 @@ from kevacuate.recording.state import AllocatorState, page_count
 
 _PAGES_AT_ONCE = 1 << 16
 
+MOST_PAGES = 1 << 30
+"""Page frames of a machine are fewer, 4 TiB of 4 KiB each: the model holds no more (mm/layout.py)."""
+
+
+def refuse_too_many_pages(state: AllocatorState, whose: str) -> None:
+    """Refuse a state of more page frames than the model holds, before anything is as long as they are many.
+
+    Raises
+    ------
+    KevacuateError
+        Names *whose* it is.
+    """
+    if page_count(state) >= MOST_PAGES:
+        raise KevacuateError(
+            f"{whose} has zones up to pfn {page_count(state):,}: this program handles less than {MOST_PAGES:,} page frames."
+        )
+
 
 def pages_in_use(state: AllocatorState, hugepage_order: int) -> npt.NDArray[np.bool_]:
     """Per pfn: inside a zone, and neither free nor on a pcp list (holes count as in use).

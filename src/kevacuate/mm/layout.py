@@ -382,10 +382,6 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
     problems = [
         (not 1 <= len(machine.cpu_node) <= 1024, "a machine has 1 to 1024 CPUs"),
         (not 1 <= machine.nodes <= 8, "a machine has 1 to 8 nodes"),
-        (
-            min([z.node for z in machine.zones] + list(machine.cpu_node), default=0) < 0,
-            "nodes are numbered from 0",
-        ),
         (not 1 <= len(machine.zones) <= 32, "a machine has 1 to 32 populated zones"),
         (not 0 < machine.npages < 1 << 30, "a machine has 1 to 2^30 - 1 page frames"),
         (
@@ -425,8 +421,10 @@ def _check(machine: MachineConfig, policy: EvacuationConfig) -> None:
 
 
 def _zone_problems(machine: MachineConfig) -> Iterator[tuple[bool, str]]:
-    """What may be wrong with zones: whether it is, and what."""
+    """What may be wrong with zones and their nodes: whether it is, and what."""
     owner: dict[int, int] = {}
+    nodes = [*machine.cpu_node, *(zone.node for zone in machine.zones)]
+    yield min(nodes, default=0) < 0, "nodes are numbered from 0"
     for i, zone in enumerate(machine.zones):
         bad = not 0 <= zone.start_pfn < zone.end_pfn <= machine.npages or not 0 <= zone.index <= 3
         yield bad, f"zone {i} spans pfns {zone.start_pfn} to {zone.end_pfn} of {machine.npages}"

@@ -19,7 +19,7 @@ from kevacuate.demand.build import Demand, build_demand
 from kevacuate.demand.loops import NOTHING
 from kevacuate.demand.objects import OF_NO_OBJECT, OP_FREE, OP_RECLAIM, REQUESTS
 from kevacuate.demand.pagekinds import draw_start
-from kevacuate.demand.start_objects import pages_in_use, start_objects
+from kevacuate.demand.start_objects import pages_in_use, refuse_too_many_pages, start_objects
 from kevacuate.errors import KevacuateError
 from kevacuate.kernel.gfp import GFP_COMP, GFP_HIGHUSER_MOVABLE, GFP_TRANSHUGE_LIGHT
 from kevacuate.kernel.migratetypes import MIGRATE_MOVABLE
@@ -144,6 +144,7 @@ class StartedSource:
     """A recording's demand on a start state, in the place of a recording: no events."""
 
     def __init__(self, recording: Recording, start: StartState, name: str) -> None:
+        refuse_too_many_pages(start.state, f"The start state {name}")
         self._recording, self._start, digest = recording, start, start.digest
         body = json.dumps({"demand": recording.digest, "start": digest})
         self.digest = hashlib.sha256(body.encode()).hexdigest()
