@@ -23,15 +23,16 @@ ABOUT = {
     "buddy": (
         "The start state's free lists are loaded; every other page is in use. Each recorded refill, direct allocation, direct "
         "free and drained chunk is put to the model's own `rmqueue_bulk`, `rmqueue_buddy`, `free_one_page` and "
-        "`__free_one_page`. The model runs the whole request before its answer is looked at.",
+        "`__free_one_page`. The model runs the whole request before its answer is looked at. Where list operations were not "
+        "recorded, it goes page by page. A page that is not the kernel's costs one decision there, and is put right at once.",
         "the requests (order, type, alloc_flags, count), the chunks of a drain, and the number of movable pages in a block at a "
         "claim. Begin and end of direct compactions with their order and type: what is captured for them is a decision. Which "
         "tasks are kernel threads, which capture nothing, is told by their having had no page of user memory. With the "
-        "first set of hooks no event shows compaction's scanners: its list operations are inputs there.",
+        "first set of hooks, compaction's list operations are inputs where they were recorded.",
         "every page taken, every list operation (list and end), every claim attempt, claim, steal and refusal, block types, "
         "captured pages. Compaction's own list operations, with the second set of hooks: the compaction level's model decides "
-        "them. Where the kernel's is another one, that is made. At every dump each free list in order and each pageblock's "
-        "type.",
+        "them. Where the kernel's is another one, that is made. Where none were recorded, that model's own are made. At every "
+        "dump each free list in order and each pageblock's type.",
     ),
     "pcp": (
         "The per-CPU lists, apart from the buddy lists.",
@@ -57,13 +58,15 @@ ABOUT = {
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
     "compaction": (
-        "Kernels with the second set of hooks only: `compact_zone` of kcompactd and of direct compactions, step by step. The "
-        "model's own functions decide on the recorded free lists and folios; then the kernel's step is made. The two runs may "
-        "interleave.",
+        "`compact_zone` of kcompactd and of direct compactions, step by step: of kernels with the second set of hooks, and of "
+        "those that recorded no list operations. The model's own functions decide on the recorded free lists and folios; then "
+        "the kernel's step is made. The two runs may interleave. Without `gt_list` this level and the buddy level are one "
+        "model. The free scanner is decided at each of its events: its next block, how far it looks there, what it takes.",
         "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
         "failed to move and when, which large folios could not be split, captures, alloc_flags of a direct compaction's request. "
         "When kswapd ends a run, how far its clearing of skip bits has come when kcompactd begins. Skip bits of evacuated "
-        "blocks.",
+        "blocks. Without events of kswapd: that it cleared them, where the next run starts as if it had. Without the second set "
+        "of hooks: how many pages of a batch moved, and which pages were given back.",
         "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
         "operations. The free page of each move, what follows a batch, results, positions, and what is given back. At every "
         "dump the skip bits, cached positions and deferral.",

@@ -159,14 +159,18 @@ def _streamed(given: Given, names: list[str], progress: Progress) -> dict[str, L
         lacking = STREAMED[name].missing(given)
         if lacking:
             results[name] = LevelResult(name, not_exercised=lacking)
-        elif name == CompactionLevel.name and buddy is not None:
+        elif name == CompactionLevel.name and (buddy is not None or not given.shown.lists):
+            buddy = buddy or BuddyLevel(given)
             running[name] = buddy.compaction
         else:
             running[name] = STREAMED[name](given)
             buddy = level if isinstance(level := running[name], BuddyLevel) else buddy
     if running:
         fed = [level for level in running.values() if buddy is None or level is not buddy.compaction]
+        fed += [buddy] if buddy is not None and buddy not in fed else []
         _feed(given, fed, progress)
+    if buddy is not None and buddy not in running.values():
+        buddy.finish()
     for name, level in running.items():
         results[name] = level.finish()
     _add_context(given, results)

@@ -15,7 +15,9 @@ from kevacuate.mm.buddy import (
     free_list,
     free_one_page_merge,
     get_pfnblock_migratetype,
+    move_freepages_block,
     page_zone,
+    set_pageblock_migratetype,
 )
 from kevacuate.mm.compact_scanners import move_freelist, take_free_chunk
 from kevacuate.mm.constants import (
@@ -125,6 +127,14 @@ def take_free_page(s: View, pfn: int) -> bool:
         put_in_use(s, pfn, 0)
         return True
     return False
+
+
+@part(cold=True)
+def retype_block(s: View, start: int, mt: int) -> None:
+    """Give the block the type *mt*, its free chunks to that type's lists, if it has another."""
+    old = get_pfnblock_migratetype(s, start)
+    if old != mt and move_freepages_block(s, page_zone(s, start), start, old, mt) < 0:
+        set_pageblock_migratetype(s, start, mt)
 
 
 @part(cold=True)

@@ -150,11 +150,9 @@ def start_at_least(s: View, z: int, cc: CompactControl, least: int) -> int:
 
 
 @part(cold=True)
-def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
-    """Search the movable lists for a chunk high in memory, then take what else its block has free (:1553)."""
+def fast_isolate_search(s: View, z: int, cc: CompactControl) -> int:
+    """Search the movable lists for a chunk high in memory (:1553). A page of the block to take more of, or -1."""
     zone = s.zone[z]
-    if cc.order <= 0:
-        return
     free_pfn = cc.free_pfn
     limit = max(1, freelist_scan_limit(s, cc) >> 1)
     scan_start = free_pfn >= zone.compact_init_free_pfn
@@ -172,5 +170,14 @@ def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
             page = start_at_least(s, z, cc, least)
     if highest and highest >= zone.compact_cached_free_pfn:
         zone.compact_cached_free_pfn = highest - (1 << s.cfg.pageblock_order)
+    return page
+
+
+@part(cold=True)
+def fast_isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
+    """Search the movable lists for a chunk high in memory, then take what else its block has free (:1553)."""
+    if cc.order <= 0:
+        return
+    page = fast_isolate_search(s, z, cc)
     if page >= 0:
         fast_isolate_around(s, z, cc, page)

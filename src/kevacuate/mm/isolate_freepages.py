@@ -26,6 +26,21 @@ from kevacuate.mm.page_free import free_frozen_pages
 from kevacuate.mm.regions import note_part
 
 
+@part
+def free_block_suits(s: View, z: int, cc: CompactControl, start: int) -> bool:
+    """Whether the free scanner looks into the block that starts at *start* (:1781)."""
+    usable = pageblock_pfn_to_page(s, z, start, free_block_end(s, z, cc, start))
+    return usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start)
+
+
+@part
+def update_free_skip(s: View, z: int, start: int) -> None:
+    """update_pageblock_skip of a block that the free scanner has seen to its end: the next run begins below it (:1790)."""
+    set_pageblock_skip(s, start)
+    zone = s.zone[z]
+    zone.compact_cached_free_pfn = min(zone.compact_cached_free_pfn, start - (1 << s.cfg.pageblock_order))
+
+
 @part(cold=True)
 def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     """Fill cc->freepages: a fast search, else block by block downward to the migrate scanner (:1726)."""
@@ -39,13 +54,10 @@ def isolate_freepages(s: View, z: int, cc: CompactControl) -> None:
     stride = COMPACT_CLUSTER_MAX if cc.mode == MIGRATE_ASYNC else 1
     while start >= low:
         end = free_block_end(s, z, cc, start)
-        usable = pageblock_pfn_to_page(s, z, start, end)
-        if usable and suitable_migration_target(s, cc, start) and isolation_suitable(s, cc, start):
+        if free_block_suits(s, z, cc, start):
             pfn, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)
             if pfn == end:
-                set_pageblock_skip(s, start)
-                zone = s.zone[z]
-                zone.compact_cached_free_pfn = min(zone.compact_cached_free_pfn, start - pageblock)
+                update_free_skip(s, z, start)
             if cc.nr_freepages >= cc.nr_migratepages:
                 if pfn >= end:
                     pfn = start - pageblock

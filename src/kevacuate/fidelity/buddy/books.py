@@ -42,17 +42,23 @@ INPUTS = (
     "pages freed that compaction had taken unseen",
     "list operations of compaction on chunks the model does not hold",
     "list operations of compaction that the model decided otherwise: the kernel's are made",
+    "pages taken that the model decided otherwise: the kernel's are taken over",
+    "pageblock types that the model decided otherwise, or that compaction changed: the kernel's are taken over",
 )
 """What is taken from the recording, by number."""
 
 (
     N_BULK, N_BUDDY, N_DRAIN, N_FREE, N_CHUNKS, N_COUNTS, N_ISOLATED, N_ROTATED, N_COMPACTORS, N_UNSEEN, N_LOST, N_RIGHTED,
-) = range(12)  # fmt: skip
+    N_TAKEN_OVER, N_RETYPED,
+) = range(14)  # fmt: skip
 
 F_ACTIVE = 1  # and not yet ended
 F_DIVERGED = 2  # whether the model's state is the kernel's no longer
 F_TOLD = 3  # whether the first divergence was noted
+F_UNLISTED = 4  # whether the kernel recorded no list operations
 F_OVERFLOW = 5
+F_WRONG = 7  # wrong decisions so far
+F_RETURNED = 9  # page that the model took and gave back last, + 1
 F_CUT = 8  # first row that was not decided
 
 # The first divergence: number of the event, ts, kind of decision; the request; record of the model and of the kernel.

@@ -8,6 +8,7 @@ import numpy as np
 from kevacuate.errors import KevacuateError
 from kevacuate.fidelity.buddy import books as bk
 from kevacuate.fidelity.buddy.books import BuddyBooks, Scratch, new_books, new_scratch
+from kevacuate.fidelity.buddy.joined import joined_rows
 from kevacuate.fidelity.buddy.loop import buddy_rows
 from kevacuate.fidelity.buddy.words import divergence_of
 from kevacuate.fidelity.compaction.level import CompactionLevel
@@ -40,6 +41,9 @@ class BuddyLevel(Level):
     drained chunk is put to the model's own ``rmqueue_bulk``, ``rmqueue_buddy``, ``free_one_page`` and
     ``__free_one_page``; all that they do is compared. Nothing is put right after a mismatch: a page that the model chose
     otherwise stands for the kernel's page from then on.
+
+    Where list operations were not recorded (gt_list), this level and the compaction level are one model, and requests go page
+    by page (:mod:`.joined`, :mod:`.steps`). There a page that the model chose otherwise is put right at once, and counted.
     """
 
     name = "buddy"
@@ -86,12 +90,14 @@ class BuddyLevel(Level):
         """Put the requests whose answers are complete to the model."""
         if self._has_lists is None:
             self._has_lists = bool((chunk.kind == EventKind.GT_LIST).any())
-            self._state.view.cfg.log_level = 3 if self._has_lists else 2
-            self._state.view.cfg.list_watch = int(self._has_lists)
+            self._books.facts[bk.F_UNLISTED] = not self._has_lists
         if self._kept is None:
             self._kept_from = first
         rows = with_kept(self._kept, chunk, lead)
-        self._compaction.feed(chunk, first, lead)
+        if self._has_lists:
+            self._compaction.feed(chunk, first, lead)
+        else:
+            self._compaction.meet(chunk, lead)
         self._decided = np.concatenate([self._decided, self._compaction.books.decisions[lead:]])
         self._run(rows, whole=False)
 
@@ -99,9 +105,9 @@ class BuddyLevel(Level):
         done = np.zeros(rows.rows, np.uint8)
         done[: self._done.size] = self._done
         scratch = new_scratch(done, self._decided)
-        cut = int(buddy_rows(self._state, self._books, rows, scratch, self._kept_from, whole))
+        cut = self._decide(rows, scratch, self._kept_from, whole)
         if rows.rows - cut > MOST_KEPT:
-            cut += int(buddy_rows(self._state, self._books, *self._rest(rows, scratch, cut), True))
+            cut += self._decide(*self._rest(rows, scratch, cut), True)
         if self._books.facts[bk.F_OVERFLOW]:
             raise KevacuateError(
                 f"One request of the recording makes the model do more than {LOG_RECORDS} things: it is corrupted."
@@ -110,6 +116,13 @@ class BuddyLevel(Level):
         self._kept = rows.take(slice(cut, None)) if cut < rows.rows else None
         self._done = scratch.done[cut:]
         self._decided = self._decided[cut:]
+
+    def _decide(self, rows: EventChunk, scratch: Scratch, number: int, whole: bool) -> int:
+        """How many of the rows were decided."""
+        if self._has_lists:
+            return int(buddy_rows(self._state, self._books, rows, scratch, number, whole))
+        other = self._compaction.state, self._compaction.books
+        return int(joined_rows(self._state, self._books, *other, rows, scratch, number, whole))
 
     def _rest(self, rows: EventChunk, scratch: Scratch, cut: int) -> tuple[EventChunk, Scratch, int]:
         rest = rows.take(slice(cut, None))
@@ -181,8 +194,9 @@ class BuddyLevel(Level):
             )
         if not self._has_lists:
             result.notes += (
-                "list operations were not recorded (gt_list). What compaction took from the lists is unknown until its "
-                "pages are freed, and its rotations of the lists are unknown for good",
+                "list operations were not recorded (gt_list). The model of the compaction level makes compaction's. What a "
+                "scan took is known when its event comes, at its end",
+                "requests go page by page. Where the kernel's page is another one it is taken over at once, and counted",
             )
         return result
 

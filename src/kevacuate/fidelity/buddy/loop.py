@@ -120,7 +120,9 @@ def mismatch(s: View, b: BuddyBooks, e: EventChunk, request: int, row: int, mode
     """Note a wrong decision: the request's row (-1: none), the kernel's row (-1: it did nothing), the log's record (-1)."""
     shown = row if row >= 0 else request
     b.facts[F_LAST] = b.facts[F_NUMBER] + shown
-    b.facts[bk.F_DIVERGED] = 1
+    b.facts[bk.F_WRONG] += 1
+    if not b.facts[bk.F_UNLISTED]:
+        b.facts[bk.F_DIVERGED] = 1
     if b.facts[bk.F_TOLD]:
         return
     b.facts[bk.F_TOLD] = 1
@@ -161,23 +163,24 @@ def next_answer(e: EventChunk, w: Scratch, j: int, end: int, cpu: int) -> int:
 
 
 @part
-def compare_answer(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, skip: int) -> int:
-    """Hold the model's log, without its first *skip* records, against the rows that follow the request on its CPU.
+def compare_answer(
+    s: View, b: BuddyBooks, e: EventChunk, w: Scratch, request: int, skip: int, first: int, end: int
+) -> int:
+    """Hold the model's log, without its first *skip* records, against the rows from *first* to *end* on the request's CPU.
 
     Returns the row after the last one compared.
     """
     cpu = e.cpu[request]
-    end = w.following[request]
     records = s.stat.nr_log
     if records > s.cfg.log_capacity:
         b.facts[bk.F_OVERFLOW] = 1
         records = s.cfg.log_capacity
-    j = request + 1
+    j = first
     for n in range(skip, records):
         record = s.log[n]
         logged = record.kind
         kind = decision_kind(logged)
-        if kind < 0:
+        if kind < 0 or (kind == bk.D_LIST and b.facts[bk.F_UNLISTED]):
             continue
         j = next_answer(e, w, j, end, cpu)
         if j == end:
@@ -214,7 +217,7 @@ def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> No
         for j in range(i + 1, end):
             if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
                 uncount_lru(s, e.pfn[j] + 0)
-    j = compare_answer(s, b, e, w, i, 0)
+    j = compare_answer(s, b, e, w, i, 0, i + 1, end)
     if refused:
         j = next_answer(e, w, j, end, e.cpu[i])
         took_more = j < end and (
@@ -278,7 +281,7 @@ def unasked(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
         made = isolate_free_chunk(s, e.pfn[i] + 0, e.order[i] + 0)
         compacted(b, s, e, w, i, made, bk.N_ISOLATED)
         if made:
-            compare_answer(s, b, e, w, i, 1)
+            compare_answer(s, b, e, w, i, 1, i + 1, w.following[i] + 0)
         if b.facts[bk.F_DIVERGED]:
             for n in range(1 << e.order[i]):
                 b.same[e.pfn[i] + n] = e.pfn[i] + n
@@ -340,6 +343,20 @@ def link_requests(b: BuddyBooks, e: EventChunk, w: Scratch, rows: int, cpus: int
     return cut
 
 
+@part
+def buddy_row(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
+    """Run one row, which is no request, through the level."""
+    kind = e.kind[i]
+    if kind == ev.MM_PAGE_ALLOC:
+        note_user(b, e.pid[i], e.order[i], e.gfp[i])
+        if b.facts[F_COMPACTIONS] > 0:
+            captured_allocation(s, b, e, i)
+    elif kind >= ev.COMPACTION_BEGIN:
+        other_event(s, b, e, i)
+    elif not w.done[i] and answer_kind(e, i) != 0:
+        unasked(s, b, e, w, i)
+
+
 @kernel
 def buddy_rows(
     sa: State, books: BuddyBooks, events: EventChunk, scratch: Scratch, number: int, whole: bool
@@ -356,17 +373,10 @@ def buddy_rows(
         cut = rows
     b.facts[bk.F_CUT] = cut
     for i in range(cut):
-        kind = e.kind[i]
         if w.compaction[i] < UNDECIDED:
             left_out(s, b, e, w, i)
         if is_request(e, i):
             run_request(s, b, e, w, i)
-        elif kind == ev.MM_PAGE_ALLOC:
-            note_user(b, e.pid[i], e.order[i], e.gfp[i])
-            if b.facts[F_COMPACTIONS] > 0:
-                captured_allocation(s, b, e, i)
-        elif kind >= ev.COMPACTION_BEGIN:
-            other_event(s, b, e, i)
-        elif not w.done[i] and answer_kind(e, i) != 0:
-            unasked(s, b, e, w, i)
+        else:
+            buddy_row(s, b, e, w, i)
     return cut

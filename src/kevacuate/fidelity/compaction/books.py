@@ -27,13 +27,19 @@ KINDS = (
     "deferral after a run (mm_compaction_defer_compaction, mm_compaction_defer_reset)",
     "skip bit of a pageblock at a dump",
     "cached positions and deferral of a zone at a dump",
+    "where the free scanner stands at a fast search (mm_compaction_fast_isolate_freepages)",
+    "what a fast search looks at and takes (mm_compaction_fast_isolate_freepages)",
+    "the block that the free scanner takes next, or none (mm_compaction_isolate_freepages)",
+    "where the free scanner stops in a block, and pages taken (mm_compaction_isolate_freepages)",
+    "pages that an isolation takes (mm_compaction_isolate_migratepages)",
 )
 """The kinds of decision, by number."""
 
 (
     D_START, D_FINISHED, D_STOP, D_FOLIO, D_LIST, D_TARGET, D_AFTER, D_RESULT, D_SCANNERS, D_CACHED, D_RELEASE, D_WANTED,
-    D_DEFERRAL, D_DUMP_SKIP, D_DUMP_FIELDS,
-) = range(15)  # fmt: skip
+    D_DEFERRAL, D_DUMP_SKIP, D_DUMP_FIELDS, D_SCANNER, D_SEARCH, D_SCAN, D_TAKEN,
+    D_PAGES,
+) = range(20)  # fmt: skip
 
 INPUTS = (
     "list operations of requests and frees (gt_list)",
@@ -47,22 +53,29 @@ INPUTS = (
     "ends of balance_pgdat, at which kswapd clears skip bits",
     "skip bits of evacuated blocks (gt_evac 10)",
     "clearings of skip bits in the middle of which kcompactd begins (cached positions of gt_cz 0)",
+    "list operations of requests and frees, made by the buddy level's model",
+    "clearings of skip bits by kswapd, whose runs were not recorded: where the next run starts tells (mm_compaction_begin)",
+    "skip bits at a dump that kswapd may have cleared since, whose runs were not recorded",
+    "free pages given back after runs that stock events alone show (mm_page_free)",
 )
 """What is taken from the recording, by number."""
 
 (
-    N_LIST, N_PAGES, N_LRU, N_FAILED, N_FREED, N_UNSEEN, N_MODES, N_SPLIT, N_FLUSHES, N_EVACUATED, N_FLUSHES_CUT,
-) = range(11)  # fmt: skip
+    N_LIST, N_PAGES, N_LRU, N_FAILED, N_FREED, N_UNSEEN, N_MODES, N_SPLIT, N_FLUSHES, N_EVACUATED, N_FLUSHES_CUT, N_MADE,
+    N_CLEARED, N_UNSURE, N_RELEASED,
+) = range(15)  # fmt: skip
 
 CAUSES = (
     "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
     "other tasks ran while the step was made: the kernel saw their work in part, the model all of it",
     "after another wrong decision of the same run",
     "cause not found: among them compound pages from before the recording, at which the free scanner's stride steps on",
+    "kswapd's runs were not recorded: when it clears skip bits, lowers the boost, and is awake",
+    "which folios moved, and where to, in runs that stock events alone show",
 )
 """Why a decision may be wrong, by number."""
 
-C_PASSED, C_OTHERS, C_FOLLOWS, C_OTHERWISE = range(4)
+C_PASSED, C_OTHERS, C_FOLLOWS, C_OTHERWISE, C_KSWAPD, C_STOCK = range(6)
 
 F_RUN = 0  # the run that is decided about, -1: none
 F_ACTIVE = 1  # runs under way
@@ -81,7 +94,10 @@ F_SKIPPED = 18  # an evacuation under way: the block's skip bit at its start,
 F_TAKEN = 19  # pages isolated so far,
 F_LAST_TOOK = 20  # and in its last call
 F_ROWS = 21  # of the events at hand
-COMPACTION_FACTS = 22
+F_UNLISTED = 22  # whether the kernel recorded no list operations: the buddy level makes them
+F_UNSEEN_LRU = 23  # whether it recorded no insertions into the LRU
+F_UNSEEN_KSWAPD = 24  # whether it recorded no runs of kswapd
+COMPACTION_FACTS = 25
 
 RUNS = 8
 """Tasks that compact at a time; of more the runs are followed only."""
@@ -117,7 +133,22 @@ R_CAPTURED = 28  # whether a page was captured for the task
 R_WRONG = 31  # whether a decision of it was wrong
 R_MARKS = 30  # blocks whose skip bit the model's free scan sets
 R_JOIN = 29  # whether the cached positions of both modes move together still
-RW = 32
+R_BLOCK = 32  # the pageblock that the free scanner takes next, + 1; 0: no scan is under way
+R_PFN = 33  # where it begins there
+R_STRIDE = 34  # its steps there
+R_AROUND = 35  # where it begins in the block of what a fast search found, + 1
+R_STOCK = 36  # stock events alone show the run: 1; it is a direct compaction's: 2
+R_MISSING = 37  # pages that the kernel isolated and the model does not know, without a destination so far
+R_HAD = 38  # free pages at hand when the batch was isolated
+R_BROUGHT = 39  # and those that scans have brought since
+RW = 40
+
+# A run that mm_compaction_begin has shown, and no other event so far.
+B_PID = 0  # pid + 1; 0: unused
+B_MIGRATE = 1
+B_FREE = 2
+B_ZONE_START = 3
+BW = 4
 
 ASKED = 16
 """Tasks in the slow path whose request is remembered."""
@@ -130,6 +161,7 @@ A_GFP = 3
 A_PRIORITY = 4
 A_ORDER = 5
 A_RESETS = 6  # resets of the deferral that the end of a run accounts for
+A_NODE = 7  # node of the zone that it prefers: the one with as many free pages as gt_slow says
 AW = 8
 
 S_LOOP, S_SCAN, S_SCANNED, S_MIGRATE, S_OVER, S_END = range(1, 7)
@@ -162,6 +194,9 @@ them times :data:`LEFT_OUT`.
 """
 DECIDED_FROM = 2
 LEFT_OUT = 2048
+
+PAGES = 1 << 21
+"""Two numbers as one, where a decision has both: the first times this, and the second, of pages."""
 
 
 class CompactionBooks(NamedTuple):
@@ -210,6 +245,10 @@ class CompactionBooks(NamedTuple):
     meta: npt.NDArray[np.uint8]
     block: npt.NDArray[np.uint8]
     zone: npt.NDArray[np.int64]
+    begun: npt.NDArray[np.int64]
+    """Runs that only mm_compaction_begin has shown so far: records of BW words."""
+    daemon: npt.NDArray[np.int64]
+    """Per node, kcompactd (pid + 1; 0: not seen yet)."""
     flush: npt.NDArray[np.int64]
     """Per zone, how far kswapd has come in clearing its skip bits: records of ZF words."""
     decisions: npt.NDArray[np.int64]
@@ -249,6 +288,8 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         meta=np.empty_like(state.meta),
         block=np.empty_like(state.block),
         zone=np.zeros(state.view.cfg.nr_zones * ZW, np.int64),
+        begun=np.zeros(RUNS * BW, np.int64),
+        daemon=np.zeros(max(state.view.cfg.nr_nodes, 1), np.int64),
         flush=np.zeros(state.view.cfg.nr_zones * ZF, np.int64),
         decisions=np.zeros(0, np.int64),
     )

@@ -80,6 +80,33 @@ def end_flushes(s: View, b: CompactionBooks) -> None:
         end_flush(s, b, z)
 
 
+@part(cold=True)
+def cleared_unseen(s: View, b: CompactionBooks, z: int, migrate: int, free: int, synchronous: int) -> bool:
+    """Whether kswapd, whose runs were not recorded, has cleared the zone's skip bits: a run begins where it would then.
+
+    *migrate* and *free*: where the scanners of the run begin. What was cleared stays so; otherwise all is as it was.
+    """
+    zone, at = s.zone[z], z * bk.ZF
+    if not (b.facts[bk.F_UNSEEN_KSWAPD] and zone.compact_blockskip_flush):
+        return False
+    copy_words(b.block, s.block, b.facts[bk.F_BLOCK])
+    asynchronous, cached = zone.compact_cached_migrate_pfn[0] + 0, zone.compact_cached_migrate_pfn[1] + 0
+    cached_free = zone.compact_cached_free_pfn + 0
+    init_migrate, init_free = zone.compact_init_migrate_pfn + 0, zone.compact_init_free_pfn + 0
+    restart_flush(s, b, z)
+    end_flush(s, b, z)
+    if zone.compact_cached_migrate_pfn[synchronous] == migrate and zone.compact_cached_free_pfn == free:
+        zone.compact_blockskip_flush = 0
+        b.inputs[bk.N_CLEARED] += 1
+        return True
+    copy_words(s.block, b.block, b.facts[bk.F_BLOCK])
+    zone.compact_cached_migrate_pfn[0], zone.compact_cached_migrate_pfn[1] = asynchronous, cached
+    zone.compact_cached_free_pfn = cached_free
+    zone.compact_init_migrate_pfn, zone.compact_init_free_pfn = init_migrate, init_free
+    b.flush[at + bk.Z_FLUSH] = 0
+    return False
+
+
 @part
 def at_kernels_positions(s: View, e: EventChunk, i: int, z: int) -> bool:
     """Whether the zone's cached positions are those of gt_cz."""

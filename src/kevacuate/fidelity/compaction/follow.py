@@ -7,7 +7,7 @@ from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.as_recorded import put_in_use, rotate_free_list, set_block_skip
+from kevacuate.mm.as_recorded import put_in_use, retype_block, rotate_free_list, set_block_skip
 from kevacuate.mm.buddy import (
     account_freepages,
     add_to_free_list,
@@ -94,9 +94,14 @@ def add_free(s: View, z: int, pfn: int, order: int, mt: int, tail: bool) -> None
 @part
 def follow_list(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """gt_list: make the operation."""
-    pfn, order, mt, op = e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.a[i] + 0
-    z = page_zone(s, pfn)
     b.inputs[bk.N_LIST] += 1
+    follow_operation(s, b, e.pfn[i] + 0, e.order[i] + 0, e.mt[i] + 0, e.a[i] + 0, e.b[i] + 0)
+
+
+@part
+def follow_operation(s: View, b: CompactionBooks, pfn: int, order: int, mt: int, op: int, to: int) -> None:
+    """A list operation on a chunk of the list of type *mt*; *to*: the type whose list it moves to."""
+    z = page_zone(s, pfn)
     if op < ev.LIST_DELETE:
         add_free(s, z, pfn, order, mt, op == ev.LIST_ADD_TAIL)
     elif s.meta[pfn] != (k.CHUNK_BUDDY << 4 | order):
@@ -106,7 +111,7 @@ def follow_list(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         account_freepages(s, z, -(1 << order), mt)
         unuse(s, b, pfn, order)
     elif op == ev.LIST_MOVE:
-        move_to_free_list(s, z, pfn, order, mt, e.b[i] + 0)
+        move_to_free_list(s, z, pfn, order, mt, to)
     else:
         rotate_free_list(s, z, order, mt, pfn, op == ev.LIST_ROTATE_LAST)
 
@@ -117,6 +122,8 @@ def follow_allocation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> Non
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
     b.inputs[bk.N_PAGES] += 1
     movable = k.ATTR_LRU if e.gfp[i] & k.GFP_MOVABLE else 0
+    if movable and b.facts[bk.F_UNSEEN_LRU]:
+        movable = k.ATTR_LRU | k.ATTR_ON_LRU
     if e.gfp[i] & k.GFP_COMP or order == 0:
         use_folio(s, b, pfn, order, k.CHUNK_ALLOC, movable)
     else:
@@ -171,7 +178,7 @@ def follow_marks(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_setup_per_zone_wmarks: the zone's marks."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if b.zone_index[z] == e.order[i] and zone.node == e.mt[i]:
+        if b.zone_index[z] & 15 == e.order[i] and zone.node == e.mt[i]:
             zone.watermark[0], zone.watermark[1] = e.a[i], e.b[i]
             zone.watermark[2], zone.watermark[3] = e.c[i], e.d[i]
 
@@ -211,8 +218,13 @@ def follow(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     elif kind == ev.MM_LRU_INSERTION:
         follow_lru(s, b, e, i)
     elif kind == ev.GT_BLK:
-        set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
+        if b.facts[bk.F_UNLISTED]:
+            retype_block(s, e.pfn[i] + 0, e.a[i] + 0)
+        else:
+            set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
     elif kind == ev.GT_EVAC:
+        if e.order[i] == ev.EVAC_CLAIM and b.facts[bk.F_UNSEEN_KSWAPD]:
+            return
         if e.order[i] == ev.EVAC_CLAIM:
             boost_watermark(s, page_zone(s, e.pfn[i] + 0), 0)
         else:

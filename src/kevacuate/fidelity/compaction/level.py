@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from kevacuate.demand.start_objects import folio_orders
 from kevacuate.fidelity.compaction import books as bk
@@ -98,13 +99,29 @@ class CompactionLevel(Level):
         self._books = self._books._replace(decisions=np.zeros(chunk.rows, np.int64))
         compaction_rows(self._state, self._books, chunk, first - lead, lead)
 
+    def meet(self, chunk: EventChunk, lead: int) -> None:
+        """Look at events which the buddy level puts to both models, as the kernel recorded no list operations."""
+        self._seen |= bool((chunk.kind[lead:] == EventKind.COMPACTION_BEGIN).any())
+        if not self._books.facts[bk.F_UNLISTED]:
+            self._books.facts[bk.F_UNLISTED] = 1
+            self._books.facts[bk.F_UNSEEN_KSWAPD] = 1
+            self._state.view.stat.capture_order = -1
+            self._books.facts[bk.F_UNSEEN_LRU] = not (chunk.kind == EventKind.MM_LRU_INSERTION).any()
+        kswapd = (chunk.kind == EventKind.VMSCAN_KSWAPD_WAKE) | (
+            chunk.kind == EventKind.VMSCAN_BALANCE_PGDAT_BEGIN
+        )
+        self._books.facts[bk.F_UNSEEN_KSWAPD] &= not kswapd.any()
+        self._books = self._books._replace(decisions=np.zeros(chunk.rows, np.int64))
+
     def at_state(self, state: AllocatorState) -> None:
         """Compare skip bits, cached positions and deferral, and take the kernel's over."""
         view = self._state.view
         blocks = 2 * (state.blocks.pfn >> view.cfg.pageblock_order)
         ours = self._state.block[blocks] & k.PB_COMPACT_SKIP != 0
         theirs = np.asarray(state.blocks.skip, np.bool_)
-        self._count(bk.D_DUMP_SKIP, theirs.size, int((ours != theirs).sum()))
+        sure = self._surely_kept(state)
+        self._books.inputs[bk.N_UNSURE] += int((~sure).sum())
+        self._count(bk.D_DUMP_SKIP, int(sure.sum()), int((ours != theirs)[sure].sum()))
         self._state.block[blocks] = self._state.block[blocks] & ~np.uint8(k.PB_COMPACT_SKIP) | np.where(
             theirs, np.uint8(k.PB_COMPACT_SKIP), np.uint8(0)
         )
@@ -119,9 +136,20 @@ class CompactionLevel(Level):
             self._count(bk.D_DUMP_FIELDS, len(pairs), sum(a != b for a, b in pairs))
         load_compaction(self._state, state, self._zone_of)
 
+    def _surely_kept(self, state: AllocatorState) -> npt.NDArray[np.bool_]:
+        """Of each pageblock, whether no unseen run of kswapd can have cleared its skip bit."""
+        sure = np.ones(state.blocks.pfn.size, np.bool_)
+        if self._books.facts[bk.F_UNSEEN_KSWAPD]:
+            for zone in self._state.view.zone:
+                if zone.compact_blockskip_flush:
+                    sure &= (state.blocks.pfn < zone.zone_start_pfn) | (state.blocks.pfn >= zone.zone_end_pfn)
+        return sure
+
     def _count(self, kind: int, decisions: int, wrong: int) -> None:
         self._books.tally[2 * kind] += decisions
         self._books.tally[2 * kind + 1] += wrong
+        if self._books.facts[bk.F_UNLISTED]:
+            self._books.causes[bk.C_OTHERWISE] += wrong
 
     def finish(self) -> LevelResult:
         """What the level came to."""
@@ -134,9 +162,17 @@ class CompactionLevel(Level):
         fill_result(result, books, bk.KINDS, bk.INPUTS)
         result.first = divergence_of(books.facts)
         result.causes = {name: int(n) for name, n in zip(bk.CAUSES, books.causes, strict=True) if n}
-        result.notes = (
+        lists = (
             "free lists and folios are followed event by event. What the model did to them is taken back after each step, and "
-            "the kernel's own step is made",
+            "the kernel's own step is made"
+        )
+        if books.facts[bk.F_UNLISTED]:
+            lists = (
+                "list operations were not recorded (gt_list). The buddy level's model makes those of requests and frees, this "
+                "one its own; ranges and positions that the kernel's events name are taken over after each step"
+            )
+        result.notes = (
+            lists,
             "folios are on the LRU by `mm_lru_insertion`. Movable ones without that event count as mlocked when a run drains "
             "the batches",
             "kswapd is taken to clear skip bits at the end of each `balance_pgdat`",

@@ -21,7 +21,18 @@ from kevacuate.fidelity.compaction.steps import (
     need_sources,
     released,
     scan_ended,
+    scan_stopped,
     take_folio,
+)
+from kevacuate.fidelity.compaction.stock_runs import (
+    adopt_folios,
+    begin_stock_run,
+    begun_by,
+    end_stock_run,
+    forget_begin,
+    note_begin,
+    stock_batch_ended,
+    stock_free,
 )
 from kevacuate.fidelity.compaction.targets import (
     attempted,
@@ -35,21 +46,26 @@ from kevacuate.fidelity.compaction.targets import (
     not_moved,
     undo_unmoved,
 )
+from kevacuate.fidelity.compaction.unlisted import unlisted_scan
 from kevacuate.fidelity.tally import F_NUMBER
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import set_block_skip
+from kevacuate.mm.buddy import page_zone
 from kevacuate.mm.compact_scanners import add_to_freepages, freepages
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.direct_compact import direct_compacted, direct_compaction_wanted
-from kevacuate.mm.fields import View
+from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.get_page import gfp_zone
 from kevacuate.mm.kcompactd import compacted, set_kcompactd_control, wants_compaction
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
 from kevacuate.recording import event_numbers as ev
+
+OF_NODE = 15
+"""Bits of a recorded zone index that are its index in the node; above them stands the node."""
 
 OPEN = 1 << 30
 """Pages left of a request whose end its own events do not show."""
@@ -154,6 +170,9 @@ def own_free(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: in
 @part
 def own_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """A range of the free scanner's, or its fast search: a scan is under way, whether it took anything or not."""
+    if b.facts[bk.F_UNLISTED]:
+        unlisted_scan(s, b, e, i, run, z)
+        return
     at = run * bk.RW
     if b.runs[at + bk.R_STATE] != bk.S_MIGRATE:
         return
@@ -166,6 +185,33 @@ def own_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: in
         mark_scanned(s, b, run, e.pfn[i] >> s.cfg.pageblock_order)
 
 
+@part(cold=True)
+def stock_event(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
+) -> bool:
+    """An event of a run that stock events alone show; whether it is one that only such runs take in their own way."""
+    kind = e.kind[i]
+    if kind == ev.COMPACTION_ISOLATE_MIGRATEPAGES:
+        need_sources(s, b, e, i, run, z, cc)
+        adopt_folios(s, b, e, i, run, cc)
+        scan_stopped(s, b, e, i, run, z, cc)
+    elif kind == ev.MM_PAGE_FREE and b.runs[run * bk.RW + bk.R_STATE] == bk.S_MIGRATE:
+        stock_free(s, b, e, i, run, z)
+    elif kind == ev.COMPACTION_MIGRATEPAGES:
+        stock_batch_ended(s, b, e, i, run, z, cc)
+    elif kind == ev.COMPACTION_END:
+        direct = b.runs[run * bk.RW + bk.R_STOCK] == 2
+        end_stock_run(s, b, e, i, run, z, cc)
+        b.facts[bk.F_ACTIVE] -= 1
+        if direct:
+            made_of_result(s, b, e, i, z, e.d[i] + 0)
+        else:
+            compacted(s, cc, z, e.d[i] + 0)
+    else:
+        return False
+    return True
+
+
 @part
 def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """An event of a task inside compact_zone."""
@@ -174,6 +220,8 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> N
     kind = e.kind[i]
     load_free_pages(s, b, run)
     own_request(b, e, i, run)
+    if b.runs[at + bk.R_STOCK] and stock_event(s, b, e, i, run, z, s.cc[run]):
+        return
     if kind == ev.GT_LIST and b.runs[at + bk.R_REQUEST] == 0:
         own_list(s, b, e, i, run, z)
     elif kind == ev.GT_MIG:
@@ -248,6 +296,7 @@ def compact_zone_event(s: View, b: CompactionBooks, e: EventChunk, i: int) -> No
     else:
         wanted(b, e, i, op == ev.CZ_BEGINS, s.zone[z].node)
     if op == ev.CZ_BEGINS:
+        forget_begin(b, e.pid[i] + 0)
         flush_until(s, b, e, i, z)
         run = free_run(s, b) if direct else s.zone[z].node
         if run < 0 or b.runs[run * bk.RW + bk.R_PID]:
@@ -277,10 +326,16 @@ def wanted_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, 
 @part
 def ended_directly(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, result: int) -> None:
     """What try_to_compact_pages makes of a zone's result."""
-    at = asked_by(b, e.pid[i] + 0)
     captured = e.d[i] >> 32 & 0xFFFFFFFF
     if captured != 0xFFFFFFFF:
         result = k.COMPACT_SUCCESS
+    made_of_result(s, b, e, i, z, result)
+
+
+@part
+def made_of_result(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int, result: int) -> None:
+    """The zone's deferral after a direct compaction."""
+    at = asked_by(b, e.pid[i] + 0)
     direct_compacted(s, z, b.asked[at + bk.A_ORDER] + 0, b.asked[at + bk.A_PRIORITY] + 0, result)
     b.asked[at + bk.A_RESETS] = 1 if result == k.COMPACT_SUCCESS else 0
 
@@ -297,24 +352,53 @@ def wanted(b: CompactionBooks, e: EventChunk, i: int, begun: bool, node: int) ->
 def kcompactd_woke(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_compaction_kcompactd_wake: kcompactd_do_work asks its zones."""
     node = e.a[i]
-    b.wanted[2 * node] = e.pid[i] + 1
+    b.daemon[node] = b.wanted[2 * node] = e.pid[i] + 1
     b.wanted[2 * node + 1] = 0
     for z in range(s.cfg.nr_zones):
         if s.zone[z].node != node:
             continue
-        highest = min(e.b[i] - b.zone_index[z] + s.zone[z].index, k.ZONE_MOVABLE)
+        highest = min(e.b[i] - (b.zone_index[z] & OF_NODE) + s.zone[z].index, k.ZONE_MOVABLE)
         set_kcompactd_control(s.cc[node], e.order[i] + 0, highest, False)
         if wants_compaction(s, z, e.order[i] + 0, highest):
             b.wanted[2 * node + 1] = 1
 
 
+@part(cold=True)
+def preferred_node(s: View, free: int) -> int:
+    """The node of the zone that a request prefers: the one with as many *free* pages, or with almost as many (gt_slow)."""
+    best = 0
+    for z in range(s.cfg.nr_zones):
+        if abs_of(s.zone[z].nr_free_pages - free) < abs_of(s.zone[best].nr_free_pages - free):
+            best = z
+    return s.zone[best].node
+
+
+@part(inline=True)
+def abs_of(number: int) -> int:
+    """Its absolute value."""
+    return number if number >= 0 else -number
+
+
 @part
-def asks(b: CompactionBooks, e: EventChunk, i: int) -> None:
+def event_zone(s: View, b: CompactionBooks, e: EventChunk, i: int) -> int:
+    """The zone of an event about deferral, which does not name its node: kcompactd's own, or the one that a request prefers."""
+    pid, index = e.pid[i] + 1, e.a[i] + 0
+    if s.cfg.nr_nodes <= 1:
+        return b.zone_of[index] + 0
+    for node in range(s.cfg.nr_nodes):
+        if b.daemon[node] == pid:
+            return b.zone_of[index + (OF_NODE + 1) * node] + 0
+    return b.zone_of[index + (OF_NODE + 1) * b.asked[asked_by(b, pid - 1) + bk.A_NODE]] + 0
+
+
+@part
+def asks(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """A task is in the slow path, or tries to compact."""
     at = asked_by(b, e.pid[i] + 0)
     b.asked[at + bk.A_PID] = e.pid[i] + 1
     b.asked[at + bk.A_ROW] = b.facts[F_NUMBER] + i
     if e.kind[i] == ev.GT_SLOW:
+        b.asked[at + bk.A_NODE] = preferred_node(s, e.d[i] + 0)
         if e.a[i] == 0:
             b.asked[at + bk.A_FLAGS] = e.c[i]
         return
@@ -333,9 +417,9 @@ def outside(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     elif kind == ev.COMPACTION_KCOMPACTD_SLEEP:
         wanted(b, e, i, False, e.a[i] + 0)
     elif kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
-        asks(b, e, i)
+        asks(s, b, e, i)
     elif kind == ev.COMPACTION_DEFERRED:
-        z = b.zone_of[e.a[i]] + 0
+        z = event_zone(s, b, e, i)
         if b.wanted[2 * s.zone[z].node] != e.pid[i] + 1:
             wanted_directly(s, b, e, i, z, k.COMPACT_DEFERRED)
         deferral(s, b, e, i)
@@ -366,15 +450,15 @@ def got_page(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     if b.asked[at + bk.A_RESETS]:
         b.asked[at + bk.A_RESETS] = 0
         return
-    zone = s.zone[b.zone_of[e.a[i]]]
-    zone.compact_blockskip_flush = 0
-    compaction_defer_reset(s, b.zone_of[e.a[i]] + 0, e.order[i] + 0, True)
+    z = event_zone(s, b, e, i)
+    s.zone[z].compact_blockskip_flush = 0
+    compaction_defer_reset(s, z, e.order[i] + 0, True)
 
 
 @part
 def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """The zone's deferral, as the kernel prints it after it has changed or was asked; taken over."""
-    zone = s.zone[b.zone_of[e.a[i]]]
+    zone = s.zone[event_zone(s, b, e, i)]
     ours = (zone.compact_considered * 64 + zone.compact_defer_shift) * 64 + zone.compact_order_failed
     judge(b, e, i, bk.D_DEFERRAL, ours, (e.b[i] * 64 + e.c[i]) * 64 + e.d[i])
     zone.compact_considered = e.b[i]
@@ -413,28 +497,60 @@ def kcompactd_runs(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int)
     return False
 
 
+@part
+def frame_event(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """Where stock events alone show it, a run begins."""
+    kind = e.kind[i]
+    if kind == ev.COMPACTION_BEGIN:
+        note_begin(b, e, i)
+    elif kind == ev.COMPACTION_FINISHED and begun_by(b, e.pid[i] + 0) >= 0:
+        at = begun_by(b, e.pid[i] + 0)
+        z = page_zone(s, b.begun[at + bk.B_ZONE_START] + 0)
+        node = s.zone[z].node
+        direct = b.asked[asked_by(b, e.pid[i] + 0) + bk.A_PID] == e.pid[i] + 1
+        if not direct:
+            b.daemon[node] = e.pid[i] + 1
+            wanted(b, e, i, True, node)
+        run = free_run(s, b) if direct else node + 0
+        if run < 0 or b.runs[run * bk.RW + bk.R_PID]:
+            b.inputs[bk.N_MODES] += 1
+            b.begun[at] = 0
+            return
+        load_free_pages(s, b, run)
+        begin_stock_run(s, b, e, i, run, z, at)
+        b.facts[bk.F_ACTIVE] += 1
+
+
+@part(inline=False)
+def compaction_row(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """Run one row through the level."""
+    kind = e.kind[i]
+    if b.facts[bk.F_UNLISTED]:
+        frame_event(s, b, e, i)
+    run = run_of(b, e.pid[i] + 0) if b.facts[bk.F_ACTIVE] > 0 else -1
+    b.facts[bk.F_RUN] = run
+    if run < 0 and b.facts[bk.F_ACTIVE] > 0:
+        others_ran(b)
+    if b.facts[bk.F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
+        end_flushes(s, b)
+    if kind == ev.GT_CZ:
+        compact_zone_event(s, b, e, i)
+    elif kind == ev.GT_SLOW:
+        asks(s, b, e, i)
+    elif run >= 0:
+        own_event(s, b, e, i, run)
+    elif kind == ev.GT_MIG:
+        other_migration(s, b, e, i)
+    elif kind >= ev.COMPACTION_ISOLATE_MIGRATEPAGES and kind <= ev.VMSCAN_BALANCE_PGDAT_END:
+        outside(s, b, e, i)
+    else:
+        follow(s, b, e, i)
+
+
 @kernel
 def compaction_rows(sa: State, books: CompactionBooks, events: EventChunk, number: int, first: int) -> None:
     """Run rows from *first* on through the level; *number* is that of row 0."""
     s, b, e = pointers(sa), pointers(books), pointers(events)
     b.facts[bk.F_ROWS], b.facts[F_NUMBER] = events.kind.size, number
     for i in range(first, events.kind.size):
-        kind = e.kind[i]
-        run = run_of(b, e.pid[i] + 0) if b.facts[bk.F_ACTIVE] > 0 else -1
-        b.facts[bk.F_RUN] = run
-        if run < 0 and b.facts[bk.F_ACTIVE] > 0:
-            others_ran(b)
-        if b.facts[bk.F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
-            end_flushes(s, b)
-        if kind == ev.GT_CZ:
-            compact_zone_event(s, b, e, i)
-        elif kind == ev.GT_SLOW:
-            asks(b, e, i)
-        elif run >= 0:
-            own_event(s, b, e, i, run)
-        elif kind == ev.GT_MIG:
-            other_migration(s, b, e, i)
-        elif kind >= ev.COMPACTION_ISOLATE_MIGRATEPAGES and kind <= ev.VMSCAN_BALANCE_PGDAT_END:
-            outside(s, b, e, i)
-        else:
-            follow(s, b, e, i)
+        compaction_row(s, b, e, i)

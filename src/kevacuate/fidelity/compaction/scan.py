@@ -9,8 +9,16 @@ from __future__ import annotations
 from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.jit import JIT_DISABLED, part
+from kevacuate.mm.as_recorded import rotate_free_list
 from kevacuate.mm.compact_zone import isolate_batch
-from kevacuate.mm.constants import L_LIST, LIST_MOVE, NR_ORDERS, PB_COMPACT_SKIP
+from kevacuate.mm.constants import (
+    L_LIST,
+    LIST_MOVE,
+    LIST_ROTATE_FIRST,
+    LIST_ROTATE_LAST,
+    NR_ORDERS,
+    PB_COMPACT_SKIP,
+)
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import isolate_freepages
 from kevacuate.records import Words
@@ -99,6 +107,18 @@ def end_scan(s: View, b: CompactionBooks, run: int) -> None:
 
 
 @part(cold=True)
+def rotate_lists(s: View, b: CompactionBooks, z: int, run: int) -> None:
+    """The rotations of the fast search for sources are the model's own, where the kernel recorded none."""
+    s.stat.nr_log = 0
+    for n in range(b.runs[run * bk.RW + bk.R_EXPECT]):
+        at = (run * bk.BATCH + n) * 4
+        if b.expected[at + 1] >= LIST_ROTATE_FIRST:
+            last = b.expected[at + 1] == LIST_ROTATE_LAST
+            rotate_free_list(s, z, b.expected[at + 2] + 0, b.expected[at + 3] + 0, b.expected[at] + 0, last)
+    b.runs[run * bk.RW + bk.R_EXPECT] = 0
+
+
+@part(cold=True)
 def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, cpu: int) -> None:
     """isolate_migratepages: what the model takes, and where it stops."""
     begin_scan(s, b)
@@ -112,6 +132,8 @@ def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
         b.ours[(run * bk.BATCH + n) * 2 + 1] = s.meta[pfn] & 15
     s.cpu[cpu].lru_add_nr = 0
     end_scan(s, b, run)
+    if b.facts[bk.F_UNLISTED]:
+        rotate_lists(s, b, z, run)
 
 
 @part

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
+from kevacuate.fidelity.compaction.flush import cleared_unseen
 from kevacuate.fidelity.compaction.follow import as_folio, drain_batches, off_lists, unuse, use_folio
 from kevacuate.fidelity.compaction.scan import scan_sources
 from kevacuate.fidelity.tally import F_LAST, F_NUMBER, decided
@@ -38,14 +39,24 @@ def count_cause(b: CompactionBooks, kind: int) -> None:
     """Why a decision may be wrong."""
     at = b.facts[bk.F_RUN] * bk.RW
     cause = bk.C_OTHERWISE
-    if kind == bk.D_FOLIO:
+    if kind == bk.D_FOLIO or kind == bk.D_PAGES:
         cause = bk.C_PASSED
     elif b.facts[bk.F_RUN] >= 0 and b.runs[at + bk.R_WRONG]:
         cause = bk.C_FOLLOWS
     elif b.facts[bk.F_RUN] >= 0 and b.runs[at + bk.R_OTHERS]:
         cause = bk.C_OTHERS
+    elif b.facts[bk.F_UNSEEN_KSWAPD] and kind in (
+        bk.D_START,
+        bk.D_FINISHED,
+        bk.D_WANTED,
+        bk.D_DEFERRAL,
+        bk.D_CACHED,
+    ):
+        cause = bk.C_KSWAPD
+    elif b.facts[bk.F_RUN] >= 0 and b.runs[at + bk.R_STOCK]:
+        cause = bk.C_STOCK
     b.causes[cause] += 1
-    if b.facts[bk.F_RUN] >= 0 and kind != bk.D_FOLIO:
+    if b.facts[bk.F_RUN] >= 0 and cause != bk.C_PASSED:
         b.runs[at + bk.R_WRONG] = 1
 
 
@@ -68,10 +79,11 @@ def judge(b: CompactionBooks, e: EventChunk, i: int, kind: int, model: int, kern
 
 
 @part
-def begin_direct(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, order: int) -> None:
+def begin_direct(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, order: int, mt: int
+) -> None:
     """What a direct compaction sets up: its request is the one that its task tried to compact for last."""
     asked = asked_by(b, e.pid[i] + 0)
-    mt = e.a[i] >> 56 & 255
     gfp, priority, flags = (
         b.asked[asked + bk.A_GFP] + 0,
         b.asked[asked + bk.A_PRIORITY] + 0,
@@ -97,8 +109,26 @@ def asked_by(b: CompactionBooks, pid: int) -> int:
 @part
 def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_cz 0: where the scanners start."""
-    at = run * bk.RW
     head = e.a[i] + 0
+    order, flags = (head >> 8 & 255 ^ 128) - 128, head >> 32 & 0xFFFF
+    synchronous = 1 if head >> 16 & 255 else 0
+    cleared = order > 0 and cleared_unseen(s, b, z, e.pfn[i] + 0, e.b[i] + 0, synchronous)
+    begin_at(s, b, e, i, run, z, order, flags, head >> 56 & 255)
+    cc = s.cc[run]
+    judge(b, e, i, bk.D_START, cc.whole_zone, flags & FLAG_WHOLE_ZONE)
+    if not cleared:
+        judge(b, e, i, bk.D_START, cc.migrate_pfn, e.pfn[i] + 0)
+        judge(b, e, i, bk.D_START, cc.free_pfn, e.b[i] + 0)
+    cc.migrate_pfn = e.pfn[i]
+    cc.free_pfn = e.b[i]
+
+
+@part
+def begin_at(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, order: int, flags: int, mt: int
+) -> None:
+    """A run begins: the compact_control, and where the model's scanners start."""
+    at = run * bk.RW
     for n in range(1, bk.RW):
         b.runs[at + n] = 0
     b.runs[at + bk.R_PID] = e.pid[i] + 1
@@ -108,20 +138,14 @@ def begin_run(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: i
     cc = s.cc[run]
     cc.zone = z
     drain_batches(s, b)
-    order, flags = (head >> 8 & 255 ^ 128) - 128, head >> 32 & 0xFFFF
     if flags & FLAG_DIRECT:
-        begin_direct(s, b, e, i, run, z, order)
+        begin_direct(s, b, e, i, run, z, order, mt)
     else:
         if flags & FLAG_PROACTIVE:
             set_kcompactd_control(cc, order, k.ZONE_MOVABLE, True)
         compact_zone_begin(s, z, cc, e.cpu[i] + 0)
     b.runs[at + bk.R_JOIN] = 1 if cached_join(s, z, cc) else 0
     b.runs[at + bk.R_ASYNC] = 1 if cc.mode == k.MIGRATE_ASYNC else 0
-    judge(b, e, i, bk.D_START, cc.whole_zone, flags & FLAG_WHOLE_ZONE)
-    judge(b, e, i, bk.D_START, cc.migrate_pfn, e.pfn[i] + 0)
-    judge(b, e, i, bk.D_START, cc.free_pfn, e.b[i] + 0)
-    cc.migrate_pfn = e.pfn[i]
-    cc.free_pfn = e.b[i]
 
 
 @part
@@ -286,11 +310,19 @@ def scan_ended(
 ) -> None:
     """mm_compaction_isolate_migratepages: where the kernel's scan of a block stopped, and how much it took."""
     need_sources(s, b, e, i, run, z, cc)
-    at = run * bk.RW
     parted = compare_put_back(b, e, i, run)
     put_back(s, b, run, cc, e.c[i] + 0)
     if not parted:
         compare_folios(s, b, e, i, run)
+    scan_stopped(s, b, e, i, run, z, cc)
+
+
+@part
+def scan_stopped(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
+) -> None:
+    """Where the scan of a block stopped, and what follows."""
+    at = run * bk.RW
     stop = e.a[i] + 0
     if not judge(b, e, i, bk.D_STOP, b.runs[at + bk.R_STOP] + 0, stop):
         cc.migrate_pfn = stop
@@ -348,12 +380,33 @@ def batch_ended(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, cc
 def released(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """mm_page_free at the end: a free page is given back."""
     at = run * bk.RW
+    if b.runs[at + bk.R_STOCK]:
+        b.inputs[bk.N_RELEASED] += 1
+        off_lists(s, e.pfn[i] + 0, 0)
+        b.runs[at + bk.R_HIGHEST] = max(b.runs[at + bk.R_HIGHEST], e.pfn[i])
+        return
     pfn, _ = next_free_page(s, z, s.cc[run])
     if pfn < 0:
         return
     judge(b, e, i, bk.D_RELEASE, pfn, e.pfn[i] + 0)
     off_lists(s, pfn, 0)
     b.runs[at + bk.R_HIGHEST] = max(b.runs[at + bk.R_HIGHEST], pfn)
+
+
+@part
+def give_up_free_pages(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
+) -> None:
+    """The run is over: free pages that the kernel has not given back are wrong, and the cached position may rise."""
+    pfn, order = next_free_page(s, z, cc)
+    while pfn >= 0:
+        if not b.runs[run * bk.RW + bk.R_STOCK]:
+            judge(b, e, i, bk.D_RELEASE, pfn, -1)
+        unuse(s, b, pfn, order)
+        pfn, order = next_free_page(s, z, cc)
+    cc.nr_freepages = 0
+    if b.runs[run * bk.RW + bk.R_HIGHEST] > 0:
+        raise_cached_free_pfn(s, z, b.runs[run * bk.RW + bk.R_HIGHEST] + 0)
 
 
 @part
@@ -364,14 +417,7 @@ def end_run(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int
     if b.runs[at + bk.R_STATE] == bk.S_OVER:
         followed(s, b, e, i, run, z, cc, 2)
     judge(b, e, i, bk.D_RESULT, b.runs[at + bk.R_RESULT] + 0, theirs)
-    pfn, order = next_free_page(s, z, s.cc[run])
-    while pfn >= 0:
-        judge(b, e, i, bk.D_RELEASE, pfn, -1)
-        unuse(s, b, pfn, order)
-        pfn, order = next_free_page(s, z, s.cc[run])
-    cc.nr_freepages = 0
-    if b.runs[at + bk.R_HIGHEST] > 0:
-        raise_cached_free_pfn(s, z, b.runs[at + bk.R_HIGHEST] + 0)
+    give_up_free_pages(s, b, e, i, run, z, cc)
     zone = s.zone[z]
     judge(b, e, i, bk.D_SCANNERS, cc.migrate_pfn, e.pfn[i] + 0)
     judge(b, e, i, bk.D_SCANNERS, cc.free_pfn, e.b[i] + 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.follow import split_folio, unuse, use_folio
+from kevacuate.fidelity.compaction.free_blocks import close_blocks
 from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
@@ -110,6 +111,9 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
 def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """The scan is over: what the model expected of it beyond that is wrong."""
     at = run * bk.RW
+    if b.facts[bk.F_UNLISTED]:
+        close_blocks(s, b, e, i, run)
+        return
     mark_scanned(s, b, run, -1)
     while b.runs[at + bk.R_SEEN] < b.runs[at + bk.R_EXPECT]:
         slot = (run * bk.BATCH + b.runs[at + bk.R_SEEN]) * 4
@@ -258,7 +262,7 @@ def no_target(
     """There is no free page for the folio: a large one is split, and its pages are tried in the end."""
     at = run * bk.RW
     pfn = e.pfn[i] + 0
-    if ours == NONE and b.runs[at + bk.R_SCANNED] == 0:
+    if ours == NONE and b.runs[at + bk.R_SCANNED] == 0 and not b.facts[bk.F_UNLISTED]:
         scan_targets(s, b, z, cc, run)
         close_scan(s, b, e, i, run)
     judge(b, e, i, bk.D_TARGET, ours, NONE)

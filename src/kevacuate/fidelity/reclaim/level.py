@@ -54,6 +54,14 @@ def recorded_lists(given: Given) -> dict[str, LruLists]:
     return found
 
 
+def _missing_of_nodes(given: Given) -> str:
+    """What a machine of several nodes lacks."""
+    kinds = (EventKind.GT_REC, EventKind.MM_LRU_INSERTION, EventKind.VMSCAN_LRU_ISOLATE)
+    if not any(chunk.rows for chunk in given.recording.events(kinds=kinds, after=given.start)):
+        return "no gt_rec, mm_lru_insertion or mm_vmscan_lru_isolate event was switched on: the LRU lists and batches are unknown"
+    return "a machine of several nodes: mm_vmscan_lru_isolate and mm_vmscan_direct_reclaim_begin do not name theirs"
+
+
 class ReclaimLevel(Level):
     """The model's reclaim on LRU lists that follow the recorded events: from boot, when they are empty, or a dump of them.
 
@@ -77,7 +85,7 @@ class ReclaimLevel(Level):
         if given.start.tag != BOOT_TAG and not shows_lists(given):
             return "no dump at boot, nor one with the LRU lists: what was on them at the start is not known"
         if len({zone.node for zone in machine.zones}) > 1:
-            return "a machine with one node: the events of batches do not name theirs"
+            return _missing_of_nodes(given)
         return ""
 
     def __init__(self, given: Given) -> None:

@@ -87,7 +87,7 @@ def balance_begins(s: View, node: int, hi: int, zone_index: Int64Array) -> None:
     """balance_pgdat begins, up to recorded zone index *hi*: RECLAIM_ACTIVE, and the boost to give back (vmscan.c:7014)."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node == node and zone_index[z] <= hi:
+        if zone.node == node and zone_index[z] & 15 <= hi:
             zone.reclaim_active = 1
             zone.boost_seen = zone.watermark_boost
 
