@@ -13,6 +13,7 @@ import synthetic
 from kevacuate.demand.build import build_demand
 from kevacuate.fidelity.verdict import replays as replaying
 from kevacuate.fidelity.verdict.two_reads import FLAGS_NS, Read, held_by_two_reads, read_pages
+from kevacuate.measure import moment
 from kevacuate.measure import pages as kinds
 from kevacuate.measure.blocks import block_counts
 from kevacuate.measure.pages import page_classes
@@ -57,6 +58,11 @@ def test_what_is_free_in_the_first_is_free_whatever_comes() -> None:
     assert held(dump, read((1, (U, U, U, M)))) == (0, 0, 0)
 
 
+def test_free_pages_are_those_of_the_second_read() -> None:
+    dump, flags = read((1, (F, M, M, M))), read((1, (C, F, F, M)))
+    assert held_by_two_reads(dump, flags, 2)["free_pages"] == 2
+
+
 def test_what_could_not_move_and_is_a_folio_by_then_can() -> None:
     assert held(read((1, (U, M, M, M))), read((1, (M, M, M, M)))) == (0, 0, 0)
 
@@ -66,6 +72,8 @@ def test_a_read_of_a_replay_has_the_classes_of_its_metrics(tmp_path: Path) -> No
     run = Replay(recording, build_demand(recording), parse_policy("mainline"), ReplayOptions())
     run.run()
     found, (counts, _) = read_pages(run.state), block_counts(run.state)
+    order = run.state.view.cfg.pageblock_order
+    assert held_by_two_reads(found, found, order)["free_pages"] == moment(run.state)["free_pages"]
     pages = kinds.count_classes(found.classes, run.state.view.cfg.pageblock_order)[found.mt >= 0]
     assert (pages[:, : counts.pages.shape[1]] == counts.pages).all()
     assert (found.mt[found.mt >= 0] == counts.mt).all()
@@ -90,7 +98,7 @@ def test_the_second_read_comes_later_and_changes_what_blocks_hold_alone(
         values.append(run.values)
     changed = {name for name in values[0] if values[0][name] != values[2][name]}
     assert "peak_polluted" in changed
-    assert changed <= {f"{label}_{name}" for label, _ in moments for name in NAMES}
+    assert changed <= {f"{label}_{name}" for label, _ in moments for name in (*NAMES, "free_pages")}
     assert FLAGS_NS == 60_000_000
 
 
