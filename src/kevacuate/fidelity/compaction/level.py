@@ -79,6 +79,8 @@ class CompactionLevel(Level):
         self._zone_of = zone_numbers(machine, given.start)
         load_compaction(self._state, given.start, self._zone_of)
         self._books = new_books(self._state, self._zone_of)
+        for zone in given.start.zones:
+            self._books.zone_index[self._zone_of[zone.index]] = zone.index
         load_folios(self._state, self._books, given.start)
         self._seen = False
         self._result = LevelResult("compaction")

@@ -70,6 +70,8 @@ class TuningLevel(Level):
         self._zone_of = zone_numbers(machine, given.start)
         self._cpus = len(config.cpu_node)
         self._books = bk.new_books(self._state.view.cfg.npages, len(config.zones), self._cpus, self._zone_of)
+        for zone in given.start.zones:
+            self._books.zone_index[self._zone_of[zone.index]] = zone.index
         self._kept: EventChunk | None = None
         self._number = 0
         self._books.facts[bk.F_INSERTIONS] = given.shown.insertions
