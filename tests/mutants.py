@@ -31,6 +31,8 @@ METRICS = "tests/live/test_live_metrics.py -k values"
 SKIP = "tests/mm/test_skip_bits.py"
 SPLIT = "tests/mm/test_split_folio.py"
 FLUSHER = "tests/mm/test_reclaim.py -k flusher"
+SHARED = "tests/mm/test_kcompactd.py -k slice"
+PINNED = "tests/demand/test_demand_kinds.py -k compactions"
 READS = "tests/demand/test_demand_reclaim.py -k last_event"
 ADVICE = "tests/observe/test_observe_recording_advice.py"
 MONITORS = "tests/observe/test_observe_monitors.py"
@@ -60,6 +62,11 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("kernel/pcp.py", "index // MIGRATE_PCPTYPES, max(hugepage_order, 0)", "index // MIGRATE_PCPTYPES, 9", DEFINITIONS),
     ("measure/extfrag.py", "table[..., :pageblock_order]", "table[..., : pageblock_order + 1]", DEFINITIONS),
     ("measure/blocks.py", "(movable > 0) & (unmovable > 0)", "(movable > 0) | (unmovable > 0)", DEFINITIONS),
+    ("mm/kcompactd.py", "if s.cfg.kswapd_slice_ns == 0:", "if True:", SHARED),
+    ("mm/kcompactd.py", "pgdat.kcompactd_slice = left", "pass", SHARED),
+    ("mm/shared_cpu.py", "s.stat.late += ns", "pass", SHARED),
+    ("mm/shared_cpu.py", "return ns + s.cfg.kswapd_slice_ns,", "return ns,", SHARED),
+    ("demand/pagekinds.py", "pinned: float = 0.00003", "pinned: float = 0.0006", PINNED),
     ("measure/blocks.py", "(mt == k.MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "flag(words, KPF_LRU)", f"{TRUTH} -k moments"),
     ("kernel/pageflags.py", "flag(words, KPF_LRU) | anonymous", "anonymous", DEFINITIONS),

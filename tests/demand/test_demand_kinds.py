@@ -72,6 +72,10 @@ def test_shares_are_checked(wrong):
         PageKindModel(**wrong)
 
 
+def test_what_compactions_show_is_the_share_of_pinned_folios():
+    assert round(203_286 * PageKindModel().pinned) == 6
+
+
 def test_flags_to_attr():
     flags = np.array([1 << 5, 1 << 5 | 1 << 4, 1 << 5 | 1 << 14, 1 << 7, 1 << 23, 0], np.uint64)
     assert pk.attr_from_flags(flags).tolist() == [FILE, FILE | pk.A_DIRTY, LRU, 0, pk.A_MOVABLE_OPS, 0]

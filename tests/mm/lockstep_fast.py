@@ -372,7 +372,7 @@ def put_regions(s, out, at):
 
 
 @part
-def put_kcompactd(pgdat, cc, closed, out, at):
+def put_kcompactd(pgdat, cc, closed, late, out, at):
     """A kcompactd: state, due, what it was asked for; the run in progress."""
     due = pgdat.kcompactd_due
     proactive = cc.proactive_compaction != 0
@@ -391,7 +391,7 @@ def put_kcompactd(pgdat, cc, closed, out, at):
     if closed:
         for value in (
             cc.migrate_pfn, cc.free_pfn, cc.last_migrated_pfn, cc.whole_zone, cc.finish_pageblock, cc.fast_search_fail,
-            cc.search_order, cc.nr_freepages, cc.total_migrate_scanned, cc.total_free_scanned,
+            cc.search_order, cc.nr_freepages, cc.total_migrate_scanned, cc.total_free_scanned, pgdat.kcompactd_slice, late,
         ):  # fmt: skip
             out[at] = value
             at += 1
@@ -474,7 +474,7 @@ def snapshot(sa, objects, out):
     for node in range(s.cfg.nr_nodes):
         at = put_kswapd(s.node[node], out, at)
     for node in range(s.cfg.nr_nodes):
-        at = put_kcompactd(s.node[node], s.cc[node], s.cfg.open_loop == 0, out, at)
+        at = put_kcompactd(s.node[node], s.cc[node], s.cfg.open_loop == 0, s.stat.late + 0, out, at)
     if s.cfg.open_loop == 0:
         at = put_reclaim(s, objects, out, at)
     if s.cfg.swap_pages:

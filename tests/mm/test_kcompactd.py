@@ -106,6 +106,32 @@ def test_an_order_asked_for_during_a_proactive_run_is_worked_on_right_after_it()
     assert pgdat(machine).kcompactd_due == machine.now + k.KCOMPACTD_NS
 
 
+@pytest.mark.parametrize("slice_ns", [0, 50_000])
+def test_tasks_wait_for_the_cpu_that_kcompactd_has_slice_by_slice(slice_ns: int) -> None:
+    machine = every_other_page_free()
+    stat, cfg = machine.state.view.stat, machine.state.view.cfg
+    cfg.kswapd_slice_ns, cfg.time_scale = slice_ns, 2
+    machine.compact(9)
+    while pgdat(machine).kcompactd_state != k.KCOMPACTD_RUNNING:
+        machine.step()
+    assert pgdat(machine).kcompactd_slice == slice_ns
+    left, turns, spent = slice_ns, 0, 0
+    while pgdat(machine).kcompactd_state == k.KCOMPACTD_RUNNING:
+        before, late = stat.compact_ns, stat.late
+        entry.advance(machine.state, pgdat(machine).kcompactd_due)
+        took = 2 * (stat.compact_ns - before)
+        spent += took
+        assert stat.late - late == (took if slice_ns else 0)
+        left -= took
+        turns += left <= 0 < slice_ns
+        apart = took + (slice_ns if left <= 0 else 0) if slice_ns else 5 * took // 2
+        if pgdat(machine).kcompactd_state == k.KCOMPACTD_RUNNING:
+            assert pgdat(machine).kcompactd_due - stat.now == apart + 1
+        left = left if left > 0 else slice_ns
+    assert spent > 4 * 50_000
+    assert turns > 1 or not slice_ns
+
+
 def test_a_smaller_order_asked_for_meanwhile_is_done_with_the_larger_one() -> None:
     machine = every_other_page_free()
     machine.compact(9)

@@ -207,20 +207,38 @@ def kcompactd_step(m: Machine, node: int) -> None:
             return
         thread.proactive, thread.order = True, -1
         thread.whole_zone = True
+    thread.slice = m.config.kswapd_slice_ns
     next_zone(m, node)
 
 
 def take_turn(m: Machine, node: int) -> None:
-    """One turn of its compaction, and a pause of two and a half times the cost, scaled."""
+    """One turn of its compaction, and the time until the next."""
     thread = m.kcompactds[node]
     thread.cost = 0
     goes_on = next(thread.turns, thread) is not thread
     m.events["compact_ns"] += thread.cost
-    pause = 5 * thread.cost * m.config.time_scale // 2 + 1
+    pause = 1 + time_taken(m, thread, thread.cost * m.config.time_scale)
     if goes_on:
         thread.due = m.now + pause
     else:
         compaction_ended(m, node, thread.result, pause)
+
+
+def time_taken(m: Machine, thread: Kcompactd, ns: int) -> int:
+    """From a turn to the next, if it needs so much of the CPU. On a CPU of its own, which others use, it takes 2.5 times as long.
+
+    Else tasks wait for it, and have the CPU for as long as its slices are once one is over.
+    """
+    whole = m.config.kswapd_slice_ns
+    if not whole:
+        return 5 * ns // 2
+    m.late += ns
+    thread.slice -= ns
+    if thread.slice > 0:
+        return ns
+    m.reached["kcompactd leaves the CPU to tasks"] += 1
+    thread.slice = whole
+    return ns + whole
 
 
 def compaction_ended(m: Machine, node: int, result: int, pause: int = 0) -> None:

@@ -171,6 +171,7 @@ class Kcompactd:
         self.turns: Iterator[None] = iter(())  # what it still has to do in its zone,
         self.cost = 0  # what this turn has cost, ns,
         self.result = 0  # and how it ended
+        self.slice = 0  # what is left of its turn on the CPU, ns
 
 
 def lowest_cpu(config: Config, node: int) -> int:
@@ -208,7 +209,7 @@ class Machine:
         self.now = 0
         self.flushes = 0  # how often the flusher has written all that was dirty
         self.flush_due = config.dirty_expire_ns  # when it has next
-        self.late = 0  # how long tasks have waited for the CPU that kswapd had
+        self.late = 0  # how long tasks have waited for the CPU that kswapd or kcompactd had
         self.cpu = 0
         self.log_records: list[LogRecord] = []
         self.log_level = config.log_level

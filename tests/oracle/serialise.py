@@ -168,7 +168,7 @@ def put_swap(swap: Swap, out: list[int]) -> None:
     out += (len(swap.queue), *swap.queue)
 
 
-def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:
+def put_kcompactd(kcompactd: Kcompactd, late: int, out: list[int]) -> None:
     """State, due, what it was asked for; the run in progress."""
     out += (KSWAPD_STATES[kcompactd.state], kcompactd.due, kcompactd.max_order, kcompactd.highest)
     if kcompactd.state == "RUNNING":
@@ -178,7 +178,7 @@ def put_kcompactd(kcompactd: Kcompactd, out: list[int]) -> None:
     if kcompactd.state == "RUNNING" and cc is not None:
         out += (
             cc.migrate_pfn, cc.free_pfn, cc.last_migrated, int(cc.whole_zone), int(cc.finish_pageblock),
-            cc.fast_search_fail, cc.search_order, cc.nr_freepages, cc.migrate_scanned, cc.free_scanned,
+            cc.fast_search_fail, cc.search_order, cc.nr_freepages, cc.migrate_scanned, cc.free_scanned, kcompactd.slice, late,
         )  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def serialise(m: Machine, objects: int) -> array[int]:
             kswapd.alloc_order, kswapd.reclaim_order, kswapd.run_highest,
         )  # fmt: skip
     for kcompactd in m.kcompactds:
-        put_kcompactd(kcompactd, out)
+        put_kcompactd(kcompactd, m.late, out)
     if not m.config.open_loop:
         put_reclaim(m, objects, out)
     if m.config.region_order:

@@ -94,9 +94,7 @@ class Config(Record):
     kswapd_run: int  #: how long a run of kswapd lasts, ns: in open loop, where it reclaims nothing
     shrink_inactive_ns: int  #: reclaim's cost a page scanned of an inactive list, in closed loop,
     shrink_active_ns: int  #: of an active one
-    kswapd_slice_ns: (
-        int  #: how long kswapd, then tasks, have the CPU that they share, in closed loop; 0: nobody shares it
-    )
+    kswapd_slice_ns: int  #: how long kswapd or kcompactd, then tasks, have the CPU they share, in closed loop; 0: none is shared
     dirty_expire: int  #: vm.dirty_expire_centisecs: after how long dirty folios are written, ns,
     flush_ns: int  #: and how long that takes once reclaim asks for it, not scaled
     swap_pages: int  #: slots of the zram device that is swapped to, in closed loop; 0: no swap
@@ -215,7 +213,7 @@ class Counters(Record):
     now: int
     next_due: int  #: when :func:`kevacuate.mm.clock.advance` has something to do
     cpu: int  #: the CPU that acts
-    late: int  #: how much later than recorded tasks are, as kswapd had their CPU, ns
+    late: int  #: how much later than recorded tasks are, as kswapd or kcompactd had their CPU, ns
     row_t: int  #: recorded time of the demand's last row, ns
     nr_log: (
         int  #: records written to ``log`` since it was last taken (more than the capacity: some were lost)
@@ -440,6 +438,7 @@ class Node(Record):
     nr_marked: int  #: dirty folios that reclaim has marked since the flusher wrote
     kcompactd_state: int  #: KCOMPACTD_*
     kcompactd_due: int
+    kcompactd_slice: int  #: what is left of its slice of the CPU, ns
     kcompactd_max_order: int  #: asked for and not yet done
     kcompactd_highest_zoneidx: int
     shrink_due: int  #: when the shrink work for its tainted regions runs, NEVER: it is not queued,

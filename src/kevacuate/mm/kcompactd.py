@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kcompactd threads: what they do once woken, or when their timeout ends (mm/compaction.c, 7.2); waking: :mod:`.wakeups`.
 
-One turn of compact_zone is one step of virtual time, charged like an evacuation's steps. The recorded machine is busy with the
-demand meanwhile, so a step takes longer than its cost: see :data:`SLOWER_HALVES`.
+One turn of compact_zone is one step of virtual time, charged like an evacuation's steps. On a machine of one CPU it shares that
+with tasks (:mod:`.shared_cpu`). Elsewhere the demand goes on beside it, and a step takes longer: see :data:`SLOWER_HALVES`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from kevacuate.mm.constants import (
     NEVER,
     ZONE_MOVABLE,
 )
-from kevacuate.mm.fields import CompactControl, View
+from kevacuate.mm.fields import CompactControl, Node, View
 from kevacuate.mm.pcp import drain_all_pages_of_zone
+from kevacuate.mm.shared_cpu import takes_the_cpu
 from kevacuate.mm.wakeups import kcompactd_due, kswapd_sleeps
 
 SLOWER_HALVES = 5
@@ -142,6 +143,7 @@ def kcompactd_begin(s: View, node: int, cc: CompactControl, cpu: int, kswapd_run
         cc.score = score
     else:
         s.stat.compact_daemon_wake += 1
+    pgdat.kcompactd_slice = s.cfg.kswapd_slice_ns
     kcompactd_next(s, node, cc, cpu, 0)
 
 
@@ -169,6 +171,16 @@ def compacted(s: View, cc: CompactControl, z: int, result: int) -> None:
         defer_compaction(s, z, cc.order)
 
 
+@part
+def until_next_turn(s: View, pgdat: Node, ns: int) -> int:
+    """How long after a turn's beginning the next one begins, in ns, if the turn takes *ns* of a CPU."""
+    if s.cfg.kswapd_slice_ns == 0:
+        return SLOWER_HALVES * ns // 2 + 1
+    pause, left = takes_the_cpu(s, pgdat.kcompactd_slice + 0, ns)
+    pgdat.kcompactd_slice = left
+    return pause + 1
+
+
 @part(cold=True)
 def kcompactd_step(s: View, node: int) -> None:
     """What the thread does at its due time: begin, or one turn of compact_zone."""
@@ -185,7 +197,7 @@ def kcompactd_step(s: View, node: int) -> None:
     result = compact_zone_turn(s, z, cc, cpu, kswapd_runs, low)
     cost = cc.cost
     s.stat.compact_ns += cost
-    pause = SLOWER_HALVES * cost * s.cfg.time_scale // 2 + 1
+    pause = until_next_turn(s, pgdat, cost * s.cfg.time_scale)
     if result == COMPACT_CONTINUE:
         kcompactd_due(s, pgdat, s.stat.now + pause, KCOMPACTD_RUNNING)
         return

@@ -15,6 +15,7 @@ from kevacuate.mm.compact_suitable import compact_gap
 from kevacuate.mm.fields import Node, ScanControl, View
 from kevacuate.mm.log import log_event
 from kevacuate.mm.lru_gen_shrink import set_initial_priority
+from kevacuate.mm.shared_cpu import takes_the_cpu
 from kevacuate.mm.shrink_node import (
     scan_control,
     shrink_lruvec_round,
@@ -253,18 +254,12 @@ def balance_pgdat_ends(s: View, node: int, pgdat: Node, sc: ScanControl) -> None
 
 @part
 def until_next_round(s: View, pgdat: Node, ns: int) -> int:
-    """How long after a round's beginning the next one begins, in ns, if the round takes *ns*.
-
-    Tasks that share kswapd's CPU wait meanwhile. After each of its slices they have as long a slice of their own.
-    """
+    """How long after a round's beginning the next one begins, in ns, if the round takes *ns* of a CPU."""
     if s.cfg.kswapd_slice_ns == 0:
         return ns
-    s.stat.late += ns
-    pgdat.kswapd_slice -= ns
-    if pgdat.kswapd_slice > 0:
-        return ns
-    pgdat.kswapd_slice = s.cfg.kswapd_slice_ns
-    return ns + s.cfg.kswapd_slice_ns
+    pause, left = takes_the_cpu(s, pgdat.kswapd_slice + 0, ns)
+    pgdat.kswapd_slice = left
+    return pause
 
 
 @part

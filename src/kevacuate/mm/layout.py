@@ -155,9 +155,9 @@ class MachineConfig:
     ``stat_interval_ns`` (stat_interval).
 
     Of a closed loop: ``shrink_inactive_ns`` and ``shrink_active_ns`` are what reclaim costs a page scanned (a recorded kernel
-    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd, then tasks,
-    have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long dirty folios are written
-    (vm.dirty_expire_centisecs), ``flush_ns`` how long that takes, times the time scale, once reclaim asks for it
+    took 4.1 and 1.0 us, medians of its calls, on a machine 25 times slower); ``kswapd_slice_ns`` is how long kswapd or
+    kcompactd, then tasks, have the CPU that they share (0: nobody shares it); ``dirty_expire_ns`` is after how long dirty folios
+    are written (vm.dirty_expire_centisecs), ``flush_ns`` how long that takes, times the time scale, once reclaim asks for it
     (:mod:`kevacuate.mm.writeback`).
 
     ``lru_gen``: the multi-gen LRU (:mod:`kevacuate.mm.lru_gen`), in closed loop; in open loop there are no lists.
