@@ -106,17 +106,14 @@ def test_an_order_asked_for_during_a_proactive_run_is_worked_on_right_after_it()
     assert pgdat(machine).kcompactd_due == machine.now + k.KCOMPACTD_NS
 
 
-@pytest.mark.parametrize("slice_ns", [0, 50_000])
+@pytest.mark.parametrize("slice_ns", [0, 150_000])
 def test_tasks_wait_for_the_cpu_that_kcompactd_has_slice_by_slice(slice_ns: int) -> None:
     machine = every_other_page_free()
     stat, cfg = machine.state.view.stat, machine.state.view.cfg
     cfg.kswapd_slice_ns, cfg.time_scale = slice_ns, 2
     machine.compact(9)
-    while pgdat(machine).kcompactd_state != k.KCOMPACTD_RUNNING:
-        machine.step()
-    assert pgdat(machine).kcompactd_slice == slice_ns
     left, turns, spent = slice_ns, 0, 0
-    while pgdat(machine).kcompactd_state == k.KCOMPACTD_RUNNING:
+    while pgdat(machine).kcompactd_state != k.KCOMPACTD_IDLE:
         before, late = stat.compact_ns, stat.late
         entry.advance(machine.state, pgdat(machine).kcompactd_due)
         took = 2 * (stat.compact_ns - before)
@@ -128,7 +125,7 @@ def test_tasks_wait_for_the_cpu_that_kcompactd_has_slice_by_slice(slice_ns: int)
         if pgdat(machine).kcompactd_state == k.KCOMPACTD_RUNNING:
             assert pgdat(machine).kcompactd_due - stat.now == apart + 1
         left = left if left > 0 else slice_ns
-    assert spent > 4 * 50_000
+    assert spent > 2 * 150_000
     assert turns > 1 or not slice_ns
 
 
