@@ -116,7 +116,6 @@ class Report:
     zones: list[Zone] = field(default_factory=list)
     oom: oom.OomFacts = field(default_factory=oom.OomFacts)
     compaction: bool = True
-    memory_shown: bool = False
     mixed: bool = False
     ended: bool = False
     lines: int = 0
@@ -276,7 +275,6 @@ class Reader:
                 if report.zone(node, name) is None and not report.ended and len(report.zones) < MOST_ZONES:
                     zone = Zone(node, name, numbers)
                     report.zones.append(zone)
-                    report.memory_shown = True
                     self._last[line.caller] = _Pending(report, zone, chunks=False)
                     break
             return True

@@ -44,7 +44,6 @@ class Evacuation:
     started: int | None = None
     cpu: int = -1
     """CPU of the worker."""
-    type_then: int = -1
     skip_bit: bool = False
     free: int = 0
     """Pages free in the block when the worker started, and ..."""
@@ -115,14 +114,14 @@ class _Evacuations:
         run = self.waiting.pop(item, None)
         if run is not None:
             run.started, run.cpu, run.free, run.on_lru = t, cpu, free, on_lru
-            run.type_then, run.skip_bit = types >> 8, types & 1 != 0
+            run.skip_bit = types & 1 != 0
             self.running[cpu, block] = run
 
     def _skipped(self, t: int, cpu: int, block: int, values: list[int]) -> None:
         run = self.waiting.pop(values[3], None)
         if run is not None:
             run.started = run.ended = t
-            run.cpu, run.type_then = cpu, k.MIGRATE_MOVABLE
+            run.cpu = cpu
 
     def _step(self, run: Evacuation, t: int, kind: int, values: list[int]) -> None:
         a, b, c, d = values

@@ -135,7 +135,14 @@ class EventChunk(NamedTuple):
 
 def column_types(table: type) -> dict[str, type[np.generic]]:
     """Column name to NumPy scalar type of a NamedTuple class of arrays, as its annotations say, in their order."""
-    return {name: get_args(get_args(kind)[1])[0] for name, kind in get_type_hints(table).items()}
+    return {name: _scalar_type(kind) for name, kind in get_type_hints(table).items()}
+
+
+def _scalar_type(kind: Any) -> type[np.generic]:
+    """The scalar type of an annotation of an array: NumPy 2.5's NDArray names it itself, those before name it in a dtype."""
+    first, *others = get_args(kind)
+    found: type[np.generic] = get_args(others[0])[0] if others else first
+    return found
 
 
 COLUMN_TYPES = column_types(EventChunk)

@@ -73,17 +73,6 @@ class Records(NamedTuple):
     c: npt.NDArray[np.int64]
 
 
-class RecordsView(NamedTuple):
-    """The same, to compiled code."""
-
-    time: Words
-    kind: Words
-    pfn: Words
-    a: Words
-    b: Words
-    c: Words
-
-
 @part
 def asked_as(mt: int) -> int:
     """What a list's type counts as: highatomic as unmovable, CMA and isolated as movable."""

@@ -16,7 +16,7 @@ from kevacuate.sweeps.experiment import Experiment, read_experiment
 from kevacuate.sweeps.local import LocalHands, Named, workers_for_sweep
 from kevacuate.sweeps.progress import Pace, Report
 from kevacuate.sweeps.shards import Shard, mark, marked, short
-from kevacuate.sweeps.store import RESULTS, Store, default_store
+from kevacuate.sweeps.store import Store, default_store
 
 MOST_WORKERS = 1024
 
@@ -260,8 +260,3 @@ def _again(grid: _Grid, missing: list[str]) -> tuple[str, ...]:
         ]
         said.append(f"{grid.command(f'--shard K/{count}')}  # K: {short(numbers)}")
     return tuple(said)
-
-
-def results_path(store: str | Path) -> Path:
-    """The table of a store's results, a Parquet file."""
-    return Store(store, make=False).path / RESULTS

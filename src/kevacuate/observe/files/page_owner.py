@@ -151,7 +151,7 @@ class OwnerCounter:
 
     def __init__(self) -> None:
         self.tally = Tally()
-        self.records = self.pages = self.early = self.early_pages = self.inconsistent = 0
+        self.records = self.pages = self.early = self.inconsistent = 0
         self.matrix = np.zeros((MIGRATE_TYPES + 1, MIGRATE_TYPES + 1), np.int64)
         """Pages by type of their block and by type asked for; the last of each is "not known"."""
         self.pageblock_order: int | None = None
