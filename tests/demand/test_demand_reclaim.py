@@ -379,8 +379,8 @@ def test_an_activation_of_the_multi_gen_lru_is_a_use_by_page_table():
 MAPPED_FILE = 1 | 8
 
 
-def gen(op, pfn, flags=MAPPED_FILE, **more):
-    return Event(K.GT_GEN, pfn, a=op, gfp=flags, **more)
+def gen(op, pfn, flags=MAPPED_FILE, order=0, **more):
+    return Event(K.GT_GEN, pfn, a=flags, b=op | order << 16, **more)
 
 
 def test_what_the_walk_of_aging_finds_used_is_a_use_by_page_table():
@@ -401,6 +401,16 @@ def test_a_mark_that_reclaim_makes_is_no_use():
     marked = gen(GenOp.ACCESSED, 8, pid=KSWAPD)
     assert rows_of([kswapd_runs(), *cached(8, 3), marked])[0][1:] == []
     assert rows_of([*cached(8, 3), gen(GenOp.ACCESSED, -1), gen(GenOp.ACCESSED, 9)])[0][1:] == []
+    anonymous = [alloc(8, gfp=ANON), gen(GenOp.ACCESSED, 8, flags=0)]
+    assert len(rows_of(anonymous)[0]) == 1, "a fault has marked what it made: the model does so itself"
+
+
+@pytest.mark.parametrize(("order", "uses"), [(HUGE_ORDER, 3), (4, 0)])
+def test_a_huge_folio_of_a_file_is_in_use_once_it_is_listed(order, uses):
+    listed = gen(GenOp.LISTED, 512, order=order, flags=1)
+    later = [Event(K.MM_PAGE_FREE, 20, ts=100 + i * USE_NS) for i in range(1, 4)]
+    rows, _ = rows_of([alloc(20), read(512, order), listed, *later])
+    assert [aux for op, *_, aux in rows if op == ACCESS] == [1] * uses
 
 
 def test_uses_of_what_is_not_known_are_counted():

@@ -256,6 +256,8 @@ def as_printable(chunk: EventChunk) -> EventChunk:
             result.a[i] %= 11
         if kind == EventKind.GT_SLOW:  # two fields of a byte each
             result.b[i] %= 1 << 16
+        if kind == EventKind.GT_GEN:  # four of them
+            result.b[i] %= 1 << 32
         if kind == EventKind.GT_RMQ:
             result.pfn[i] = result.c[i] if 3 <= result.a[i] <= 5 else -1
     return result

@@ -454,6 +454,16 @@ def on_mark(s: Tables, out: DemandChunk, pfn: int) -> None:
 
 
 @part
+def on_listed(s: Tables, pfn: int, order: int) -> None:
+    """A folio of a file reaches the LRU lists: a huge one, which khugepaged makes of what is mapped, is in use from now on."""
+    if order < HUGE_ORDER or not 0 <= pfn < s.g[ob.G_PAGES]:
+        return
+    obj = i64(s.owner[pfn])
+    if obj >= 0 and i64(s.order[obj]) >= HUGE_ORDER and i64(s.flags[obj]) & ob.FLAG_IN_USE == 0:
+        _in_use(s, obj)
+
+
+@part
 def on_activate(s: Tables, out: DemandChunk, pfn: int) -> None:
     """A folio was activated: it was accessed twice, and what no read explains becomes ACCESS rows.
 

@@ -34,6 +34,7 @@ from kevacuate.demand.pagecache import (
     on_activate,
     on_add,
     on_delete,
+    on_listed,
     on_look,
     on_mark,
     on_read,
@@ -98,7 +99,8 @@ KINDS_READ: tuple[EventKind, ...] = (
 
 _MAPPED_FILE = int(FolioFlag.MAPPED | FolioFlag.FILE)
 _KEPT_ACTIVE = int(LruOp.KEPT_ACTIVE)
-_YOUNG, _ACCESSED = int(GenOp.YOUNG), int(GenOp.ACCESSED)
+_FILE = int(FolioFlag.FILE)
+_YOUNG, _ACCESSED, _LISTED = int(GenOp.YOUNG), int(GenOp.ACCESSED), int(GenOp.LISTED)
 _ACTIVATED_REFERENCED, _KEPT_REFERENCED = int(RecWhat.ACTIVATED_REFERENCED), int(RecWhat.KEPT_REFERENCED)
 
 _Q_ALLOC_EVENTS = ob.Q["alloc_events"]
@@ -469,13 +471,21 @@ def _on_reclaim_look(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None
 
 @part
 def _on_generation_event(s: Tables, out: DemandChunk, e: EventChunk, i: int) -> None:
-    """The multi-gen LRU: a folio was marked accessed, or found used through a page table by aging or beside a reclaimed folio."""
+    """The multi-gen LRU: a folio was marked accessed, or found used through a page table by aging or beside a reclaimed folio.
+
+    The mark that a fault gives to new anonymous memory is the model's own.
+    """
     s.g[ob.G_MARKS] = 1
-    if e.a[i] == _YOUNG:
-        if i64(e.gfp[i]) & _MAPPED_FILE == _MAPPED_FILE:
+    if i64(e.a[i]) & _FILE == 0:
+        return
+    op = i64(e.b[i]) & 255
+    if op == _YOUNG:
+        if i64(e.a[i]) & _MAPPED_FILE == _MAPPED_FILE:
             on_look(s, out, i64(e.pfn[i]), True)
-    elif e.a[i] == _ACCESSED and not is_reclaimer(s, i64(e.pid[i])):
+    elif op == _ACCESSED and not is_reclaimer(s, i64(e.pid[i])):
         on_mark(s, out, i64(e.pfn[i]))
+    elif op == _LISTED:
+        on_listed(s, i64(e.pfn[i]), i64(e.b[i]) >> 16 & 255)
 
 
 @part

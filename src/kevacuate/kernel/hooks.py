@@ -165,9 +165,9 @@ class LruOp(IntEnum):
 
 
 class GenOp(IntEnum):
-    """``op`` of ``gt_gen``, which is kept in column ``a``: steps of the multi-gen LRU.
+    """``op`` of ``gt_gen``, the low byte of column ``b``; behind it type, order and field a: steps of the multi-gen LRU.
 
-    flags (column ``gfp``) are :class:`FolioFlag` in bits 0 to 15, uses (folio_lru_refs) in 16 to 19, and in 20 to 23 the
+    flags are :class:`FolioFlag` in bits 0 to 15, uses (folio_lru_refs) in 16 to 19, and in 20 to 23 the
     generation modulo 4, plus 1 (0: none), before the step unless said otherwise. type is 0 for anonymous memory, 1 for files.
     """
 

@@ -59,7 +59,7 @@ PRINTED: dict[str, str] = {
         "op={a} order={order} mt={mt} prio={b:byte0} res={b:byte1} gfp={gfp:x} aflags={c:x} val={pfn:x} "
         "nfree={d}"
     ),
-    "gt_gen": "op={a} type={mt} pfn={pfn:x} order={order} flags={gfp:x} a={b} b={c} c={d}",
+    "gt_gen": "op={b:byte0} type={b:byte1} pfn={pfn:x} order={b:byte2} flags={a:x} a={b:byte3} b={c} c={d}",
     "gt_dump": "kind={a} zone={b} a={c:low} b={c:high} val={d}",
     "mm_compaction_isolate_migratepages": _ISOLATE,
     "mm_compaction_isolate_freepages": _ISOLATE,

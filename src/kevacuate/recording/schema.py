@@ -231,7 +231,7 @@ EVENT_SPECS: dict[str, EventSpec] = {
         "c=cached_migrate0|cached_migrate1 d=cached_free|captured",
     ),
     "gt_slow": _spec(_K.GT_SLOW, "pfn=val order mt gfp a=op b=prio|res c=aflags d=nfree"),
-    "gt_gen": _spec(_K.GT_GEN, "pfn order mt=type gfp=flags a=op b=a c=b d=c"),
+    "gt_gen": _spec(_K.GT_GEN, "pfn a=flags b=op|type|order|a c=b d=c"),
     "gt_dump": _spec(_K.GT_DUMP, "a=kind b=zone c=a|b d=val"),
     "mm_compaction_isolate_migratepages": _spec(_K.COMPACTION_ISOLATE_MIGRATEPAGES, _ISOLATE),
     "mm_compaction_isolate_freepages": _spec(_K.COMPACTION_ISOLATE_FREEPAGES, _ISOLATE),
