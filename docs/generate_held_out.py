@@ -2,7 +2,7 @@
 """Write docs/results/held-out.md, from tables of repeats and of replays.
 
 ``python docs/generate_held_out.py`` writes the page from the tables in tests/data/outcomes.
-``python docs/generate_held_out.py --measure RECORDING...`` replays recordings first, and writes the table of replays anew.
+``python docs/generate_held_out.py --measure RECORDING...`` replays recordings first, and writes the table of the later model.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ TABLES = tuple(
     DATA / name for name in ("outcomes.csv", "outcomes-pressure.csv", "held-out.csv", "held-out-counters.csv")
 )
 REPLAYS = DATA / "held-out-replays.csv"
+LATER = DATA / "held-out-replays-later.csv"
+"""Replays of the model as it was when the boots were made, and of a later one."""
 
 
 def main() -> None:
@@ -47,8 +49,8 @@ def main() -> None:
                 print(path.name, file=sys.stderr)
                 judged = path.name in arguments.judge
                 rows += measured(path, arguments.replays if judged else arguments.draws, judged)
-            write_replays(REPLAYS, rows)
-        text = held_out_document(TABLES, REPLAYS)
+            write_replays(LATER, rows)
+        text = held_out_document(TABLES, REPLAYS, LATER)
     except KevacuateError as error:
         sys.exit(str(error))
     beside = arguments.output.with_suffix(".new")

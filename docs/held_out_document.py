@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import correlation, mean, median, variance
@@ -38,6 +38,9 @@ HELD_OUT = frozenset({("churn", 1), ("churn", 7), ("pressure", 3), ("pressure", 
 
 LOOKED_AT = frozenset({"stock-churn-1g-smp1-s5", "stock-pressure-1g-smp1-s1"})
 """Recordings of the second disk image that the model was made with."""
+
+SHARE = "core_share"
+"""Column of a boot's share of a core: processor time of the emulator by its run time."""
 
 FEWEST = 3
 """Recordings of one demand that tell what a recording does: with fewer there is no spread to speak of."""
@@ -193,8 +196,8 @@ def paired(own: Sequence[float], means: Sequence[float]) -> tuple[float, float, 
     return apart.mean, apart.mean - reach, apart.mean + reach
 
 
-def held_out_document(tables: Sequence[Path], table: Path) -> str:
-    """The page, as Markdown.
+def held_out_document(tables: Sequence[Path], table: Path, later: Path | None = None) -> str:
+    """The page, as Markdown; *later* has replays of a later model.
 
     Raises
     ------
@@ -212,6 +215,8 @@ def held_out_document(tables: Sequence[Path], table: Path) -> str:
         if len(case.replays) >= FEWEST:
             lines += _draws(case)
     lines += _recorded(every)
+    if later is not None and later.exists():
+        lines += _since(every, cases(tables, read_replays(later)))
     lines += _approximate()
     return "\n".join(lines)
 
@@ -280,8 +285,8 @@ def _made(every: Sequence[Case]) -> Iterator[str]:
     yield "* One program makes the load. It runs as the first process in an emulated machine (TCG) of 1 GiB and one CPU."
     yield "* A recorded boot has all events on. The others have those alone that a table of repeats needs."
     yield (
-        "* The host was busy. Emulators had 0.4 to 0.8 of a core, where a quiet host gives 0.85. A slower emulator looks to the "
-        "guest like a slower CPU beside the same disk."
+        "* The host was busy: emulators had 0.3 to 0.8 of a core. Such a guest sees a slower CPU, and one that pauses, beside "
+        "the same disk. Shares of the older boots were not noted."
     )
     yield "* No recording lost an event. Its events agree with the kernel's counters as in the first recordings."
     yield f"* Figures rest on {boots} boots, those of the older tables included."
@@ -321,8 +326,8 @@ def _levels(every: Sequence[Case]) -> Iterator[str]:
     yield ""
     yield (
         "Each recording's replays stand against the boots of the stock kernel. Those that were *looked at* helped to make the "
-        "model. Where they do better than the others of the same demand, something was fitted to one boot. With fewer replays "
-        "levels hold more easily."
+        "model. Where they do better than the others of the same demand, something was fitted to one boot. *Core* is the "
+        "share of a core that the emulator had, where it was noted. With fewer replays levels hold more easily."
     )
     yield ""
     rows = []
@@ -331,11 +336,11 @@ def _levels(every: Sequence[Case]) -> Iterator[str]:
             found = judge(case, [name], [BASELINE])
             if LEVELS_HOLD in found.tallies:
                 kind = "looked at" if name in LOOKED_AT else "new"
-                number = str(len(case.replays[name][BASELINE]))
-                rows.append(
-                    (case.title, name, kind, number, _of(found, LEVELS_HOLD), _of(found, SPREADS_HOLD))
-                )
-    yield from markdown(("demand", "recording", "kind", "replays", "levels", "spreads"), rows, left=3)
+                number, core = str(len(case.replays[name][BASELINE])), case.own[name].get(SHARE)
+                cells = (case.title, name, kind, f"{core:.2f}" if core else "", number)
+                rows.append((*cells, _of(found, LEVELS_HOLD), _of(found, SPREADS_HOLD)))
+    heads = ("demand", "recording", "kind", "core", "replays", "levels", "spreads")
+    yield from markdown(heads, rows, left=3)
     yield ""
 
 
@@ -448,6 +453,38 @@ def _recorded(every: Sequence[Case]) -> Iterator[str]:
             )
     yield from markdown(("demand", "recorded", "others", "rows", "p at most 0.05", "which"), rows, left=1)
     yield ""
+
+
+def _since(before: Sequence[Case], now: Sequence[Case]) -> Iterator[str]:
+    """Levels of `mainline` by recording, of this model and of a later one, with as many replays of each."""
+    yield "## Since then"
+    yield ""
+    yield (
+        "The model has changed since. New recordings of the demands that were looked at helped to change it, so they are held "
+        "out no more. Counts are of levels and spreads that hold, with equal numbers of replays."
+    )
+    yield ""
+    found = {name: case for case in before for name in case.replays}
+    rows = []
+    for case in now:
+        for name, some in case.replays.items():
+            number = len(some[BASELINE])
+            cells = [case.title, name, str(number)]
+            for kind in (LEVELS_HOLD, SPREADS_HOLD):
+                cells += [_of(_few(one, name, number), kind) for one in (found[name], case)]
+            rows.append(cells)
+    yield from markdown(
+        ("demand", "recording", "replays", "levels before", "levels now", "spreads before", "spreads now"),
+        rows,
+        left=2,
+    )
+    yield ""
+
+
+def _few(case: Case, name: str, number: int) -> Judgement:
+    """The first replays of a recording under `mainline`, judged."""
+    few = {name: {BASELINE: case.replays[name][BASELINE][:number]}}
+    return judge(replace(case, replays=few), [name], [BASELINE])
 
 
 def _approximate() -> Iterator[str]:
