@@ -171,7 +171,7 @@ class CompactionLevel(Level):
         if books.facts[bk.F_UNLISTED]:
             lists = (
                 "list operations were not recorded (gt_list). The buddy level's model makes those of requests and frees, this "
-                "one its own; ranges and positions that the kernel's events name are taken over after each step"
+                "one its own. Ranges and positions that the kernel's events name are taken over after each step"
             )
         result.notes = (
             lists,
