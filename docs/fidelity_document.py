@@ -58,8 +58,8 @@ ABOUT = {
         "which claims queue, which item a worker takes, its CPU, the re-check, batches, endings and sums.",
     ),
     "compaction": (
-        "`compact_zone` of kcompactd and of direct compactions, step by step: of kernels with the second set of hooks, and of "
-        "those that recorded no list operations. The model's own functions decide on the recorded free lists and folios; then "
+        "`compact_zone` of kcompactd and of direct compactions, step by step. Kernels need the second set of hooks, or have "
+        "recorded no list operations. The model's own functions decide on the recorded free lists and folios; then "
         "the kernel's step is made. The two runs may interleave. Without `gt_list` this level and the buddy level are one "
         "model. The free scanner is decided at each of its events: its next block, how far it looks there, what it takes.",
         "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
