@@ -17,7 +17,9 @@ from test_runs_closed_loop import drop, fed, recorded
 
 from kevacuate.demand.pagecache import READ_AROUND, READ_FAULT, READ_MAPPED, READ_RANDOM, READ_START
 from kevacuate.demand.tables import GFP_OF_A_READ
+from kevacuate.errors import KevacuateError
 from kevacuate.mm import constants as k
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES
 from kevacuate.mm.check import check
 from kevacuate.recording import DemandOp, Recording
 from kevacuate.recording.schema import EventKind as K
@@ -25,6 +27,7 @@ from kevacuate.runs.base_page_ids import with_mapping
 from kevacuate.runs.mapping import MARKED, OBJ_PART, VM_READAHEAD_PAGES
 from kevacuate.runs.readahead import READ_NS
 from kevacuate.runs.replay import Replay
+from kevacuate.runs.scale import ROWS_AT_ONCE, scale
 
 FIRST, PAGES = 16, 160
 """The file that is read: the numbers of its pages begin with FIRST. Objects from 100 on are its folios."""
@@ -476,3 +479,44 @@ def test_the_plain_page_cache_reads_what_the_recorded_kernel_read() -> None:
     assert told["read"] > 150_000
     assert abs(told["said"] - told["read"]) < 0.02 * told["read"]
     assert told["both"] > 0.9 * told["read"]
+
+
+@pytest.mark.parametrize("count", [-1, 1 << 31, 1 << 62, 1 << 63])
+@pytest.mark.parametrize("name", ["file_pages", "longest_readahead"])
+def test_counts_of_files_that_nobody_counted_are_refused(tmp_path: Path, name: str, count: int) -> None:
+    with pytest.raises(KevacuateError, match="no reconstruction counts"):
+        fed(recorded(tmp_path, Script(), **{"file_pages": NUMBERS, name: count}))
+
+
+def test_a_read_of_more_pages_than_the_machine_has_is_one(tmp_path: Path) -> None:
+    """A read() of a large file: how many pages it asks for is no object's id."""
+    script = Script()
+    script.add(DemandOp.READ, 1 << 20, gfp=1 << 21, aux=1, mt=1)
+    run = fed(recorded(tmp_path, script, file_pages=NUMBERS))
+    assert run.state.view.stat.refault_pages == 0
+
+
+def test_a_folio_in_base_pages_has_none_behind_those_that_it_has(tmp_path: Path) -> None:
+    """A forged demand places it twice: what it left is nobody's, no other object's."""
+    run = whole_file(tmp_path, [1] * (PAGES // 2))
+    first = run.state.view.stat.first_base_page
+    run.state.obj[100] = OBJ_BASE_PAGES - 1
+    run.state.obj[first - 100] = k.OBJ_DROPPED
+    script = Script()
+    script.add(DemandOp.PLACE, 100, 1, mt=1, aux=FIRST + 100)
+    read_row(script, FIRST, 1, READ_RANDOM)
+    begin = run.state.view.stat.now + 1
+    script.rows = [(begin + row[0], *row[1:]) for row in script.rows]
+    run.feed(script.chunk())
+    assert run.state.view.stat.refault_pages == 0
+    assert run.state.obj[first - 100] == k.OBJ_DROPPED
+
+
+def test_a_demand_that_begins_with_rows_of_files_alone_is_scaled(tmp_path: Path) -> None:
+    script = Script()
+    for _ in range(ROWS_AT_ONCE // 128 + 1):
+        read_row(script, FIRST, 1)
+    script.alloc(100)
+    script.free(100)
+    path = recorded(tmp_path, script, file_pages=NUMBERS, allocs=1)
+    assert scale(path, tmp_path / "more.kev", memory=128).rows == 2 * 128

@@ -87,6 +87,12 @@ def free_ops(order: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return np.where(order <= MAX_ORDER, OP_FREE, OP_FREE_CONTIG)
 
 
+def largest_id(rows: DemandChunk) -> int:
+    """The largest object id that rows name, 0 where they name none."""
+    upper = rows.aux[rows.op == OP_SPLIT].max(initial=0)
+    return int(max(rows.obj.max(initial=0, where=~np.isin(rows.op, OF_NO_OBJECT)), upper))
+
+
 FREE_CODE = -1
 ANON_BASE = -2
 

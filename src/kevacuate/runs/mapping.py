@@ -16,7 +16,7 @@ from __future__ import annotations
 from kevacuate.demand.pagekinds import READAHEAD
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.base_pages import OBJ_BASE_PAGES, base_pages_of
+from kevacuate.mm.base_pages import OBJ_BASE_PAGES, base_pages_of, base_pages_order
 from kevacuate.mm.fields import View
 
 OBJ_PART = -4
@@ -98,7 +98,7 @@ def reclaim_place(s: View, obj: int, first: int, order: int) -> None:
     page = s.mapping[place_at(s, obj)] - 1
     s.mapping[place_at(s, obj)] = 0
     for i in range(1 << order):
-        placed = page >= 0 and s.mapping[page + i] == obj + 1
+        placed = page >= 0 and page + i < s.stat.file_pages and s.mapping[page + i] == obj + 1
         s.mapping[place_at(s, first + i)] = page + i + 1 if placed else 0
         if placed:
             s.mapping[page + i] = first + i + 1
@@ -138,7 +138,10 @@ def owner_of_page(s: View, page: int) -> int:
         return -1
     code = s.obj[entry] + 0
     if code <= OBJ_BASE_PAGES:
-        return s.stat.first_base_page + base_pages_of(code) + page - (s.mapping[place_at(s, entry)] - 1)
+        nth = page - (s.mapping[place_at(s, entry)] - 1)
+        if nth < 0 or nth >> base_pages_order(code) > 0:
+            return -1
+        return s.stat.first_base_page + base_pages_of(code) + nth
     if code != OBJ_PART:
         return entry
     shadow = entry - s.stat.first_shadow

@@ -16,6 +16,8 @@ from kevacuate._version import __version__
 from kevacuate.demand import objects as ob
 from kevacuate.demand.build import Demand, build_demand
 from kevacuate.demand.refusals import empty_demand
+from kevacuate.demand.shadows import INDEXES
+from kevacuate.demand.tables import MOST_NUMBERS
 from kevacuate.errors import KevacuateError
 from kevacuate.jit import beside, is_kept
 from kevacuate.measure import Run, moment, run_metrics, so_far
@@ -166,7 +168,7 @@ class Replay:
         rows = DemandChunk(
             *(np.require(getattr(chunk, name), None, ["C", "W"]) for name in DemandChunk._fields)
         )
-        largest = max(int(rows.obj.max(initial=0)), int(rows.aux[rows.op == ob.OP_SPLIT].max(initial=0))) + 1
+        largest = ob.largest_id(rows) + 1
         if largest > (self.state.view.cfg.npages + self.demand.own_pages) * 2 + (1 << 16):
             raise KevacuateError(
                 f"The demand names object {largest - 1}, more than its machine has pages: it is corrupted."
@@ -322,15 +324,22 @@ def _table_sizes(demand: Demand, recorded: AllocatorState, closed: bool) -> tupl
         raise KevacuateError(
             "A closed loop needs a demand with its counts, and this one was stored without: store it again."
         )
-    objects, shadows, pages = (
+    counted, pages = demand.quality, page_count(recorded) + demand.own_pages
+    objects, shadows, files, longest = (
         demand.max_objects,
-        demand.quality.peak_shadows,
-        page_count(recorded) + demand.own_pages,
+        counted.peak_shadows,
+        counted.file_pages,
+        counted.longest_readahead,
     )
     if not 0 <= objects <= 2 * pages + (1 << 16) or not 0 <= shadows <= MOST_SHADOWS * pages + (1 << 16):
         raise KevacuateError(
             f"The demand counts {objects:,} objects and {shadows:,} reclaimed pages, more than its machine has room for: it is "
             "corrupted."
+        )
+    if not 0 <= files <= min(MOST_NUMBERS * pages + (1 << 16), INDEXES) or not 0 <= longest <= INDEXES:
+        raise KevacuateError(
+            f"The demand counts {files:,} pages of files, and {longest:,} that one read brought in: no reconstruction counts "
+            "that, so it is corrupted."
         )
     return max(objects, demand.start_objects.pfn.size), shadows
 

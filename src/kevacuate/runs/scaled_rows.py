@@ -170,6 +170,9 @@ def _joined(chunks: list[DemandChunk]) -> DemandChunk:
 
 def _merged(streams: list[Iterator[DemandChunk]]) -> Iterator[DemandChunk]:
     """The rows of all streams in order of time; of rows at one time those of the earlier stream first."""
+    streams = [
+        (chunk for chunk in stream if chunk.t.size) for stream in streams
+    ]  # of rows of files alone none is left
     if len(streams) == 1:
         yield from streams[0]
         return
