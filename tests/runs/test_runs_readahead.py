@@ -520,3 +520,24 @@ def test_a_demand_that_begins_with_rows_of_files_alone_is_scaled(tmp_path: Path)
     script.free(100)
     path = recorded(tmp_path, script, file_pages=NUMBERS, allocs=1)
     assert scale(path, tmp_path / "more.kev", memory=128).rows == 2 * 128
+
+
+def test_a_folio_with_another_in_the_place_of_some_of_its_pages_is_read_whole(tmp_path: Path) -> None:
+    """Read as less than it was, it would contradict its own rows."""
+    run = whole_file(tmp_path, [2] * (PAGES // 4))
+    script = Script()
+    script.alloc(300, 0, **READ)
+    script.add(DemandOp.PLACE, 300, 0, mt=1, aux=FIRST + 1)
+    script.alloc(301, 0, **READ)
+    script.add(DemandOp.PLACE, 301, 0, mt=1, aux=FIRST + 7)
+    later(script, run)
+    drop(run, 100)
+    drop(run, 101)
+    script = Script()
+    read_row(script, FIRST, 1, READ_RANDOM)
+    script.add(DemandOp.RECLAIM, 100, 2, aux=4)
+    script.add(DemandOp.SPLIT, 101, 2, aux=302)
+    read_row(script, FIRST + 6, 1, READ_RANDOM)
+    script.add(DemandOp.RECLAIM, 302, 1, aux=8)
+    later(script, run)
+    assert run.state.view.stat.refault_pages == 6

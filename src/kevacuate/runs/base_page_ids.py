@@ -47,5 +47,5 @@ def with_mapping(state: State, pages: int, longest: int) -> State:
         return state
     stat = state.view.stat
     stat.file_pages, stat.ra_pages = pages, max(1 << max(longest - 1, 0).bit_length(), VM_READAHEAD_PAGES)
-    words = 2 * pages + stat.first_base_page + READERS * READER_WORDS
+    words = 2 * pages + stat.first_base_page + READERS * READER_WORDS + stat.first_shadow
     return state._replace(mapping=np.zeros(words, np.int32))

@@ -7,6 +7,7 @@ A page of a file has a number (:func:`kevacuate.demand.tables.page_numbers`). ``
   read it yet, or has given it up;
 * of each page whether its folio has PG_readahead;
 * of each entry of ``State.obj`` 1 + the number of its first page, 0 where it is of no such file;
+* of each object the order of its folio, where it has such a page: another's pages may have come in the place of some of it;
 * of READERS readers what struct file_ra_state holds: task, number of the page at which its file ends, start, size, async_size and
   order of its window, and the page that follows what it has read last (prev_pos).
 """
@@ -45,6 +46,12 @@ def place_at(s: View, entry: int) -> int:
     return 2 * s.stat.file_pages + entry
 
 
+@part(inline=True)
+def order_at(s: View, obj: int) -> int:
+    """Where in ``mapping`` the order of an object's folio stands."""
+    return 2 * s.stat.file_pages + s.stat.first_base_page + READERS * READER_WORDS + obj
+
+
 @part
 def pages_of_entry(s: View, entry: int) -> int:
     """How many pages in a row are the entry's."""
@@ -61,6 +68,7 @@ def place_object(s: View, obj: int, order: int, page: int, is_read: bool) -> Non
     if page < 1 or page + (1 << order) > s.stat.file_pages:
         return
     s.mapping[place_at(s, obj)] = page + 1
+    s.mapping[order_at(s, obj)] = order
     for i in range(page, page + (1 << order)):
         if s.mapping[i] == 0:
             s.mapping[s.stat.file_pages + i] = FIRST_READ if is_read else 0
@@ -82,12 +90,15 @@ def forget_place(s: View, obj: int) -> None:
 def split_place(s: View, obj: int, upper: int) -> None:
     """The object is halved: the upper half of its pages is *upper*'s."""
     first = s.mapping[place_at(s, obj)] - 1
-    half = pages_of_entry(s, obj) >> 1
-    if first < 0 or half == 0:
+    order = s.mapping[order_at(s, obj)] - 1
+    if first < 0 or order < 0:
         return
+    half = 1 << order
+    s.mapping[order_at(s, obj)] = s.mapping[order_at(s, upper)] = order
     s.mapping[place_at(s, upper)] = first + half + 1
-    for i in range(first + half, first + 2 * half):
-        s.mapping[i] = upper + 1
+    for i in range(first + half, min(first + 2 * half, s.stat.file_pages)):
+        if s.mapping[i] == obj + 1:
+            s.mapping[i] = upper + 1
 
 
 @part(cold=True)
@@ -167,10 +178,7 @@ def dropped_order(s: View, owner: int) -> int:
     if owner >= s.stat.first_base_page:
         return order
     if owner < s.stat.first_shadow:
-        pages = pages_of_entry(s, owner)
-        while 2 << order <= pages:
-            order += 1
-        return order
+        return s.mapping[order_at(s, owner)] + 0
     shadow = owner - s.stat.first_shadow
     while order < MAX_ORDER and shadow & ((2 << order) - 1) == 0 and s.obj[owner + (1 << order)] == OBJ_PART:
         order += 1
