@@ -34,6 +34,7 @@ FLUSHER = "tests/mm/test_reclaim.py -k flusher"
 SHARED = "tests/mm/test_kcompactd.py -k slice"
 PINNED = "tests/demand/test_demand_kinds.py -k compactions"
 READS = "tests/demand/test_demand_reclaim.py -k last_event"
+FAULTS = "tests/demand/test_demand_reclaim.py -k fault"
 ADVICE = "tests/observe/test_observe_recording_advice.py"
 MONITORS = "tests/observe/test_observe_monitors.py"
 LOGS = "tests/observe/test_observe_kernel_log.py -k told_by_what_it_says"
@@ -229,6 +230,9 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("runs/mapping.py", "VM_READAHEAD_PAGES = 32", "VM_READAHEAD_PAGES = 16", f"{READAHEAD} -k stretch"),
     ("runs/mapping.py", "waits = gfp & READAHEAD == READAHEAD and", "waits = gfp < 0 and", f"{READAHEAD} -k waits"),
     ("demand/tables.py", "MOST_NUMBERS = 8", "MOST_NUMBERS = 9", "tests/demand/test_demand_reclaim.py -k longest"),
+    ("demand/pagecache.py", "end = min(end, file_count(s, key, i64(FILE_MAPPED)))", "pass", FAULTS),
+    ("demand/pagecache.py", "        return i if inside and", "        return i64(-1) if inside and", FAULTS),
+    ("runs/readahead.py", "had += 0 < s.mapping[i] <= s.stat.first_shadow", "had += 1", f"{READAHEAD} -k had"),
     ("demand/pagecache.py", "if end > key + pages:", "if end >= key:", "tests/demand/test_demand_reclaim.py -k random"),
     ("fidelity/verdict/two_reads.py", "flags.classes == MOVABLE, MOVABLE", "dump.classes == MOVABLE, MOVABLE",
      "tests/fidelity/test_fidelity_two_reads.py -k reclaimed"),

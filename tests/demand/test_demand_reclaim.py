@@ -640,6 +640,40 @@ def test_faults_tell_whether_they_read_around():
     assert [how for op, *_, how in rows if op == READS] == [READ_FAULT | READ_AROUND] * 2
 
 
+def test_faults_read_as_far_as_the_file_is_mapped():
+    """As faults show, and as they have read themselves: not what another read brings in, which begins elsewhere."""
+    file = [e for i in range(8) for e in cached(8 + i, i)]
+    rows, files, _ = numbered([*file, fault(1), map_pages(2, 3), get_pages(0, 1)])
+    first = int(files.first[0])
+    assert files.mapped.tolist() == [4]
+    assert [(gfp, how) for op, _, _, gfp, _, how in rows if op == READS] == [
+        (first + 4, READ_FAULT),
+        (first + 4, READ_MAPPED),
+        (first + 8, READ_START),
+    ]
+    own = [*file[:2], fault(2), *(e for i in (2, 3, 4) for e in cached(8 + i, i)), get_pages(0, 0)]
+    assert numbered(own)[1].mapped.tolist() == [5]
+    other = [*file[:2], fault(0), *(e for i in (2, 3, 4) for e in cached(8 + i, i)), get_pages(0, 0)]
+    assert numbered(other)[1].mapped.tolist() == [1]
+    around = [*file, fault(4), *cached(30, 9), *cached(31, 3), fault(5)]
+    rows, files, _ = numbered(around)
+    assert {gfp - int(files.first[0]) for op, _, _, gfp, *_ in rows if op == READS} == {10}
+
+
+def test_a_fault_that_finds_its_page_missing_is_one_row():
+    """It has mapped what was there around it before; the page may be the last one of the stretch."""
+    file = [e for i in range(8) for e in cached(8 + i, i)]
+    rows, files, _ = numbered([*file, map_pages(4, 7), fault(7), map_pages(0, 3), fault(5)])
+    first = int(files.first[0])
+    assert [(pages, aux - first, how) for op, pages, _, _, aux, how in rows if op == READS] == [
+        (1, 7, READ_FAULT),
+        (4, 0, READ_MAPPED),
+        (1, 5, READ_FAULT),
+    ]
+    rows, _, _ = numbered([*file, map_pages(4, 7), get_pages(0, 0), fault(7)])
+    assert [how for op, *_, how in rows if op == READS] == [READ_MAPPED, READ_START, READ_FAULT]
+
+
 def test_what_a_fault_maps_around_it_may_be_there_or_not():
     events = [*cached(8, 4), fault(4), map_pages(4, 4, pid=2)]
     plain, _ = rows_of(events)

@@ -58,8 +58,8 @@ class Cache:
     orders: dict[int, tuple[int, int]] = field(default_factory=dict)
     """What folio a page would come in: (first page, order); of order 0 where nothing says so."""
 
-    def window(self, start: int, size: int, mark: int = -1) -> None:
-        for page in range(start, min(start + size, self.end)):
+    def window(self, start: int, size: int, mark: int = -1, end: int = 1 << 30) -> None:
+        for page in range(start, min(start + size, self.end, end)):
             if page not in self.folio:
                 first, order = self.orders.get(page, (page, 0))
                 folio = range(first, first + (1 << order))
@@ -129,7 +129,7 @@ class Cache:
                     break
         stream.prev = last
 
-    def fault(self, stream: Stream, page: int, ways: int) -> None:
+    def fault(self, stream: Stream, page: int, ways: int, end: int) -> None:
         if page in self.folio:
             return
         start, ahead = page, 0
@@ -138,7 +138,7 @@ class Cache:
             while start > page - self.most // 2 and start - 1 in self.folio:
                 start -= 1
         stream.start, stream.size, stream.async_size, stream.order = start, self.most, ahead, 0
-        self.window(start, self.most, start + self.most - ahead if ahead else -1)
+        self.window(start, self.most, start + self.most - ahead if ahead else -1, end)
 
     def forget(self, page: int) -> None:
         first, order = self.folio[page]
@@ -155,8 +155,8 @@ def later(script: Script, run: Replay) -> None:
     check(run.state)
 
 
-def read_row(script: Script, page: int, count: int, ways: int = 0) -> None:
-    script.add(DemandOp.READ, count, gfp=FIRST + PAGES, attr=ways, aux=page, mt=1)
+def read_row(script: Script, page: int, count: int, ways: int = 0, end: int = FIRST + PAGES) -> None:
+    script.add(DemandOp.READ, count, gfp=end, attr=ways, aux=page, mt=1)
 
 
 def whole_file(tmp_path: Path, orders: list[int], longest: int = 1, gfp: int = 0) -> Replay:
@@ -166,7 +166,7 @@ def whole_file(tmp_path: Path, orders: list[int], longest: int = 1, gfp: int = 0
         script.alloc(100 + i, order, **READ)
         script.add(DemandOp.PLACE, 100 + i, order, mt=1, gfp=gfp, aux=page)
         page += 1 << order
-    counts = {"file_pages": NUMBERS, "longest_readahead": longest, "peak_objects": 400}
+    counts = {"file_pages": NUMBERS, "longest_readahead": longest, "peak_objects": 400, "peak_shadows": 256}
     return fed(recorded(tmp_path, script, **counts))
 
 
@@ -206,7 +206,8 @@ def test_the_model_reads_what_the_plain_page_cache_reads(
     orders = layout(rng)
     run = whole_file(tmp_path_factory.mktemp("made"), orders, longest=int(rng.integers(1, 70)))
     most = run.state.view.stat.ra_pages
-    cache, stream, page = Cache(FIRST + PAGES, most), Stream(), FIRST
+    cache, stream, mapping, page = Cache(FIRST + PAGES, most), Stream(), Stream(), FIRST
+    mapped = FIRST + int(rng.integers(PAGES - 63, PAGES))
     for order in orders:
         cache.orders |= dict.fromkeys(range(page, page + (1 << order)), (page, order))
         page += 1 << order
@@ -222,11 +223,12 @@ def test_the_model_reads_what_the_plain_page_cache_reads(
         for _ in range(int(rng.integers(1, 6))):
             count = 1 if ways & READ_FAULT else min(int(rng.integers(1, 20)), FIRST + PAGES - at)
             starts = READ_START if at == FIRST and not ways & READ_FAULT else 0
-            read_row(script, at, count, ways | starts)
-            if ways & READ_FAULT:
-                cache.fault(stream, at, ways)
-            else:
+            if not ways & READ_FAULT:
+                read_row(script, at, count, ways | starts)
                 cache.pread(stream, at, count, ways | starts)
+            elif at < mapped:
+                read_row(script, at, count, ways, mapped)
+                cache.fault(mapping, at, ways, mapped)
             at += count
             if at >= FIRST + PAGES:
                 break
@@ -294,6 +296,26 @@ def test_a_fault_that_maps_around_is_at_one_of_its_pages(tmp_path: Path) -> None
     pages = after(dropped_file(tmp_path), (48, 16, READ_MAPPED))
     assert pages == [*range(pages[0], pages[0] + 32)]
     assert 48 <= pages[0] < 64
+
+
+def test_a_fault_reads_no_further_than_its_mapping(tmp_path: Path) -> None:
+    assert after(dropped_file(tmp_path), (40, 1, READ_FAULT, FIRST + 50)) == [*range(40, 50)]
+
+
+def test_a_fault_that_maps_around_is_at_a_page_that_the_recorded_kernel_had(tmp_path: Path) -> None:
+    """That kernel has reclaimed all pages of the stretch but one; then that one, too."""
+    run = dropped_file(tmp_path)
+    script = Script()
+    for page in {*range(48, 64)} - {55}:
+        script.add(DemandOp.RECLAIM, 100 + page, 0, aux=1 + page)
+    later(script, run)
+    assert after(run, (48, 16, READ_MAPPED)) == [*range(55, 87)]
+    run = dropped_file(tmp_path / "none")
+    script = Script()
+    for page in range(48, 64):
+        script.add(DemandOp.RECLAIM, 100 + page, 0, aux=1 + page)
+    later(script, run)
+    assert after(run, (48, 16, READ_MAPPED)) == []
 
 
 def test_what_a_fault_may_have_mapped_is_not_read_for_that(tmp_path: Path) -> None:
@@ -541,3 +563,52 @@ def test_a_folio_with_another_in_the_place_of_some_of_its_pages_is_read_whole(tm
     script.add(DemandOp.RECLAIM, 302, 1, aux=8)
     later(script, run)
     assert run.state.view.stat.refault_pages == 6
+
+
+@pytest.mark.skipif(not (RECORDED / "trace").is_dir(), reason="needs KEVACUATE_GROUND_TRUTH")
+def test_recorded_faults_read_up_to_where_the_mapping_ends() -> None:
+    """What is missing from the fault on, as far as faults have mapped the file; all of the file would be more."""
+    kinds = (
+        K.MM_FILEMAP_ADD_TO_PAGE_CACHE,
+        K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE,
+        K.MM_FILEMAP_GET_PAGES,
+        K.MM_FILEMAP_FAULT,
+        K.MM_FILEMAP_MAP_PAGES,
+    )
+    recording = Recording.open(RECORDED)
+    chunks = [*recording.events(kinds=kinds, after=recording.start)]
+    kind, a, c, d, order, pid = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks]).tolist()
+        for name in ("kind", "a", "c", "d", "order", "pid")
+    )
+    mapped: Counter[int] = Counter()
+    ends: Counter[int] = Counter()
+    for i in range(len(kind)):
+        if kind[i] == K.MM_FILEMAP_MAP_PAGES:
+            mapped[a[i]] = max(mapped[a[i]], d[i] + 1)
+        elif kind[i] == K.MM_FILEMAP_ADD_TO_PAGE_CACHE:
+            ends[a[i]] = max(ends[a[i]], c[i] + (1 << order[i]))
+    cached: dict[int, set[int]] = {}
+    faults: dict[int, tuple[int, set[int], int, set[int]]] = {}
+    told: Counter[str] = Counter()
+    for i in range(len(kind)):
+        cache = cached.setdefault(a[i], set())
+        folio = range(c[i], c[i] + (1 << max(order[i], 0)))
+        if kind[i] == K.MM_FILEMAP_ADD_TO_PAGE_CACHE:
+            cache.update(folio)
+            if pid[i] in faults and faults[pid[i]][0] == a[i]:
+                faults[pid[i]][3].update(folio)
+        elif kind[i] == K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE:
+            cache.difference_update(folio)
+        else:
+            if pid[i] in faults:
+                _, said, whole, read = faults.pop(pid[i])
+                told.update(misses=1, exact=said == read, whole=whole, read=len(read), both=len(said & read))
+            if kind[i] == K.MM_FILEMAP_FAULT and c[i] not in cache:
+                window = {*range(c[i], min(c[i] + MOST, ends[a[i]]))} - cache
+                said = {page for page in window if page < mapped[a[i]]}
+                faults[pid[i]] = (a[i], said, len(window), set())
+    assert told["misses"] > 50
+    assert told["exact"] >= told["misses"] - 2
+    assert told["both"] > 0.99 * told["read"]
+    assert told["whole"] > 1.1 * told["read"]

@@ -31,6 +31,7 @@ from kevacuate.demand.shadows import (
     CACHED_PAGES,
     FILE_FIRST,
     FILE_LENGTH,
+    FILE_MAPPED,
     INDEX_BITS,
     INDEXES,
     NO_FILE,
@@ -59,11 +60,15 @@ READERS = 64
 R_TASK, R_FILE, R_OBJ, R_FROM, R_LAST, R_NEXT, R_ADDED, R_END, R_FAULT, R_ONE, R_MORE, R_SIZE = range(12)
 """Places in a reader's record: task, key of the file's first page, object read last. Of its last event the first and the last key
 asked for, and the key after the last page that was counted as read. Of what it has added since, the first key and the one behind
-the last. The key of its last fault. Whether its reads of one page, and of more, are as of a file with FMODE_RANDOM."""
+the last. The key of its last fault, AROUND where its last event mapped what is there around one, else -1. Whether its reads of
+one page, and of more, are as of a file with FMODE_RANDOM."""
 
 READ_RANDOM, READ_FAULT, READ_START, READ_MAPPED, READ_AROUND = 1, 2, 4, 8, 16
 """Ways of a READ row: nothing is read ahead (FMODE_RANDOM); a page fault; a read at the file's start; a fault somewhere in the
 stretch, which has mapped what was there (filemap_map_pages); a fault at a file of which faults read what lies before, too."""
+
+AROUND = -2
+"""In place of a fault's key: the task's last event is of one that has mapped what is there around its page."""
 
 IS_READ, IS_READ_AROUND, LENGTH_BIT = 1, 2, 2
 """What else than its pages FILE_LENGTH tells of a file, and the bit at which these begin."""
@@ -258,6 +263,8 @@ def _place(s: Tables, out: DemandChunk, obj: int, order: int, key: int) -> None:
         enter(s, file_place(key, i64(FILE_LENGTH)), length | IS_READ_AROUND)
     if s.readers[reader + R_ADDED] < 0:
         s.readers[reader + R_ADDED] = key
+    if s.readers[reader + R_FAULT] == s.readers[reader + R_ADDED]:
+        _is_mapped(s, key, index + size)
     s.readers[reader + R_END] = max(s.readers[reader + R_END], key + size)
 
 
@@ -287,22 +294,45 @@ def _learn(s: Tables, reader: int, key: int, pages: int) -> None:
 
 
 @part
+def _is_mapped(s: Tables, key: int, end: int) -> None:
+    """A mapping of the file does not end before its page *end*: a fault has mapped, or read, the one before that."""
+    if end > file_count(s, key, i64(FILE_MAPPED)):
+        enter(s, file_place(key, i64(FILE_MAPPED)), end)
+
+
+@part
+def _fault_of_stretch(s: Tables, out: DemandChunk, page: int) -> int:
+    """The READ row of the stretch that the fault at *page* has mapped before it found that page missing; -1 if none is near."""
+    i = s.g[ob.G_OUT] - 1
+    oldest = max(i - BACK, -1)
+    while i > oldest:
+        if out.op[i] == ob.OP_READ and out.task[i] == s.g[ob.G_TASK]:
+            inside = out.aux[i] <= page < out.aux[i] + out.obj[i]
+            return i if inside and out.attr[i] & READ_MAPPED else i64(-1)
+        i -= 1
+    return i64(-1)
+
+
+@part
 def _read_row(s: Tables, out: DemandChunk, reader: int, key: int, pages: int, ways: int) -> bool:
     """A READ row, unless the event goes on with the read of the one before; whether the file's pages have numbers."""
     end = s.readers[reader + R_END]
-    again = s.readers[reader + R_LAST] == key + pages - 1 and s.readers[reader + R_FROM] < key
+    again = ways == 0 and s.readers[reader + R_LAST] == key + pages - 1 and s.readers[reader + R_FROM] < key
+    missed = ways & READ_FAULT != 0 and s.readers[reader + R_FAULT] == AROUND
     if end >= 0:
         s.q[_Q_LONGEST] = max(i64(s.q[_Q_LONGEST]), end - s.readers[reader + R_ADDED])
     if ways == 0 and not again:
         _learn(s, reader, key, pages)
     s.readers[reader + R_ADDED] = s.readers[reader + R_END] = -1
-    s.readers[reader + R_FAULT] = key if ways & READ_FAULT else -1
+    s.readers[reader + R_FAULT] = key if ways & READ_FAULT else (AROUND if ways & READ_MAPPED else -1)
     length = file_count(s, key, i64(FILE_LENGTH))
     if length & IS_READ == 0:
         enter(s, file_place(key, i64(FILE_LENGTH)), length | IS_READ)
     first = file_count(s, key, i64(FILE_FIRST))
     s.q[_Q_READS] += not again
     index = (key - 2) & ((1 << INDEX_BITS) - 1)
+    if ways != 0 and index + pages <= INDEXES:
+        _is_mapped(s, key, index + pages)
     pages = min(pages, (length >> LENGTH_BIT) - index)
     if first == 0 or again or pages <= 0:
         return first > 0
@@ -311,7 +341,14 @@ def _read_row(s: Tables, out: DemandChunk, reader: int, key: int, pages: int, wa
         ways = (READ_RANDOM if s.readers[reader + kind] else 0) | (READ_START if index == 0 else 0)
     elif length & IS_READ_AROUND:
         ways |= READ_AROUND
-    emit(s, out, ob.OP_READ, pages, i64(0), i64(1), first + (length >> LENGTH_BIT), ways, first + index)
+    end = length >> LENGTH_BIT
+    if ways & (READ_FAULT | READ_MAPPED) and ways & READ_AROUND == 0:
+        end = min(end, file_count(s, key, i64(FILE_MAPPED)))
+    row = _fault_of_stretch(s, out, first + index) if missed else i64(-1)
+    if row < 0:
+        emit(s, out, ob.OP_READ, pages, i64(0), i64(1), first + end, ways, first + index)
+    else:
+        out.obj[row], out.attr[row], out.aux[row] = pages, ways, first + index
     return True
 
 

@@ -29,8 +29,9 @@ CACHED_PAGES = (1 << INDEX_BITS) - 1
 FILE_SHADOWS = (1 << INDEX_BITS) - 2
 FILE_LENGTH = (1 << INDEX_BITS) - 3
 FILE_FIRST = (1 << INDEX_BITS) - 4
+FILE_MAPPED = (1 << INDEX_BITS) - 5
 """Places of a file that stand for no page: how many of its pages are in the page cache, how many shadows it has, its pages as far
-as events show and how it is read, and the number of its first page among those of all files."""
+as events show and how it is read, the number of its first page among those of all files, and where its mapping ends."""
 
 MOST_GIVEN_UP = 1 << 14
 """Shadows that one event gives up at most: its rows have to fit (reconstruct.MARGIN)."""

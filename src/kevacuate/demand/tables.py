@@ -15,7 +15,7 @@ from kevacuate.demand.pagecache import IS_READ, LENGTH_BIT, MOST_IN_USE, R_SIZE,
 from kevacuate.demand.pagekinds import A_FILE, PageKindModel
 from kevacuate.demand.quality import COUNTERS
 from kevacuate.demand.reclaimers import RECLAIMERS
-from kevacuate.demand.shadows import FILE_FIRST, FILE_LENGTH, INDEX_BITS, enter_all
+from kevacuate.demand.shadows import FILE_FIRST, FILE_LENGTH, FILE_MAPPED, INDEX_BITS, enter_all
 from kevacuate.kernel import gfp as gf
 from kevacuate.recording.demand import StartObjects
 from kevacuate.recording.schema import EventChunk
@@ -53,6 +53,8 @@ class Files(NamedTuple):
     """What is there: its pages, and how it is read."""
     first: npt.NDArray[np.int64]
     """The number of its first page."""
+    mapped: npt.NDArray[np.int64]
+    """The page behind the last one that faults have shown to be mapped; 0 where none has."""
     end: int
     """The first number behind all: they begin with 1."""
 
@@ -84,15 +86,20 @@ def files_read(tables: Tables) -> Files:
         align = min(1 << max(count - 1, 0).bit_length(), MOST_ALIGNED)
         first.append(-(-end // align) * align)
         end = first[-1] + count + 1
-    return Files(key[few], length[few], np.array(first, np.int64), end)
+    ends = np.flatnonzero((places == FILE_MAPPED) & (tables.cache_key != 0))
+    known = dict(zip(tables.cache_key[ends].tolist(), tables.cache_value[ends].tolist(), strict=True))
+    mapped = [known.get(file - FILE_LENGTH + FILE_MAPPED, 0) for file in key[few].tolist()]
+    return Files(key[few], length[few], np.array(first, np.int64), np.array(mapped, np.int64), end)
 
 
 def _enter_files(tables: Tables, files: Files) -> Tables:
     """Say in the table of the page cache what numbers the files' pages have."""
-    while 4 * len(files.key) > len(tables.cache_key) // 2:
+    while 6 * len(files.key) > len(tables.cache_key) // 2:
         tables = larger_cache(tables)
     enter_all(tables, files.key, files.length)
     enter_all(tables, files.key - FILE_LENGTH + FILE_FIRST, files.first)
+    is_mapped = files.mapped > 0
+    enter_all(tables, (files.key - FILE_LENGTH + FILE_MAPPED)[is_mapped], files.mapped[is_mapped])
     return tables
 
 

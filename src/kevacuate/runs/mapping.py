@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is where in the page cache of the files whose pages the demand numbers (struct address_space), in a closed loop.
 
-A page of a file has a number (:func:`kevacuate.demand.tables.page_numbers`). ``State.mapping`` holds, one behind the other:
+A page of a file has a number (:func:`kevacuate.demand.tables.files_read`). ``State.mapping`` holds, one behind the other:
 
 * of each page 1 + the entry of ``State.obj`` that stands for it, an object's or a shadow's; 0 where the recorded kernel has not
   read it yet, or has given it up;

@@ -12,6 +12,8 @@ until the model itself reads it (:func:`kevacuate.runs.mapping.waits_for_read`).
 Approximate: what is read comes in the folios that the recorded kernel had; ``ra->order`` decides where a window ends. A file ends
 behind the last page that events name. ``ra->prev_pos`` is of a task's reads of a file, not of one open file. A stretch that is
 cached from the file's beginning on does not count twice. Misses of a file mapped without VM_EXEC are not counted (mmap_miss).
+A mapping with VM_EXEC, which its window does not leave, ends behind the last page that faults are known to have mapped or read.
+A fault at a page that is there reads nothing, even if its folio has PG_readahead: one recorded fault of 188 did.
 """
 
 from __future__ import annotations
@@ -216,6 +218,24 @@ def filemap_get_pages(s: View, cpu: int, ra: int, page: int, last: int, ways: in
 
 
 @part
+def mapped_page(s: View, page: int, count: int) -> int:
+    """Which of *count* pages from *page* on a fault was at that has mapped what was there: the recorded kernel had it.
+
+    By the virtual time, as no event tells; -1 where that kernel had none of them.
+    """
+    had = 0
+    for i in range(page, page + count):
+        had += 0 < s.mapping[i] <= s.stat.first_shadow
+    if had == 0:
+        return -1
+    left = (s.stat.now >> 10) % had
+    while left > 0 or not 0 < s.mapping[page] <= s.stat.first_shadow:
+        left -= 0 < s.mapping[page] <= s.stat.first_shadow
+        page += 1
+    return page
+
+
+@part
 def filemap_fault(s: View, cpu: int, ra: int, page: int, ways: int) -> None:
     """A fault at a page: what is missing is read from there on, or around it where it is not mapped to be run (:3320)."""
     if not is_missing(s, page):
@@ -258,7 +278,9 @@ def read_file(s: View, cpu: int, task: int, page: int, count: int, end: int, way
     s.stat.cpu = cpu
     ra = reader_of(s, task, end)
     if ways & (READ_MAPPED | READ_FAULT):
-        filemap_fault(s, cpu, ra, page + (s.stat.now >> 10) % count, ways)
+        at = mapped_page(s, page, count) if ways & READ_MAPPED else page
+        if at >= 0:
+            filemap_fault(s, cpu, ra, at, ways)
         return ROW_DONE
     while page < last:
         page = filemap_get_pages(s, cpu, ra, page, last, ways)
