@@ -83,7 +83,7 @@ def test_the_recorded_lru_gen_is_replayed_unless_a_policy_says_otherwise() -> No
 @pytest.mark.parametrize("value", [8, -1, "7", 1.5])
 def test_an_lru_gen_that_linux_does_not_give_is_refused(value: Any) -> None:
     described = synthetic.machine(extra={"settings": {"lru_gen": value}})
-    with pytest.raises(KevacuateError, match=r"lru_gen is .* but Linux gives 0 to 7"):
+    with pytest.raises(KevacuateError, match=r"^The recording says lru_gen is .* but Linux gives 0 to 7"):
         machine_config(described, synthetic.start_state())
 
 

@@ -110,7 +110,7 @@ def recorded_lru_gen(machine: Machine) -> bool | None:
         return None
     if not isinstance(value, int) or not 0 <= value <= MOST_LRU_GEN:
         raise KevacuateError(
-            f"machine.json says {LRU_GEN} is {value!r}, but Linux gives 0 to {MOST_LRU_GEN}: record again."
+            f"The recording says {LRU_GEN} is {value!r}, but Linux gives 0 to {MOST_LRU_GEN}: record again."
         )
     return bool(value & 1)
 
