@@ -460,9 +460,9 @@ def _since(before: Sequence[Case], now: Sequence[Case]) -> Iterator[str]:
     yield "## Since then"
     yield ""
     yield (
-        "The model has changed since, and so has the way in which blocks are measured. New recordings of the demands that were "
-        "looked at may have helped to change it, so they are held out no more. Counts are of levels and spreads that hold, "
-        "with equal numbers of replays. *Now* is a model with what the kernel reads ahead, and kcompactd's slices of the CPU."
+        "The model has changed since, and so has the way in which blocks are measured. New recordings may have helped to change "
+        "it, that of pressure, seed 3, among them: they are held out no more. Counts are of levels and spreads that hold, with "
+        "equal numbers of replays. *Now* is a model with what the kernel reads ahead, and kcompactd's slices of the CPU."
     )
     yield ""
     found = {name: case for case in before for name in case.replays}

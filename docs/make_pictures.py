@@ -153,8 +153,9 @@ def words(made: Comparison) -> str:
     """What the README says of the pageblock map: the picture's text, and a sentence under it."""
     (_, start), (_, stock), (_, patched) = contents(made)
     blocks = sum(stock.values())
+    verb = "is" if start["mixed"] == 1 else "are"
     alt = (
-        f"Three maps of {blocks} pageblocks. At the start {start['mixed']} are mixed and {start['free']} free; "
+        f"Three maps of {blocks} pageblocks. At the start {start['mixed']} {verb} mixed and {start['free']} free; "
         f"at the end {stock['mixed']} are mixed under mainline and {patched['mixed']} under evacuate."
     )
     return (
