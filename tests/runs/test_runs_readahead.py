@@ -445,16 +445,19 @@ MOST = 2048
 """Pages that the recorded machine reads ahead at most."""
 
 
+def recorded_events(kinds: tuple[K, ...]) -> list[list[int]]:
+    """Columns kind, a, c, d, order and pid of the recorded events of those kinds, once memory was looked at."""
+    recording = Recording.open(RECORDED)
+    chunks = [*recording.events(kinds=kinds, after=recording.start)]
+    names = ("kind", "a", "c", "d", "order", "pid")
+    return [np.concatenate([getattr(chunk, name) for chunk in chunks]).tolist() for name in names]
+
+
 @pytest.mark.skipif(not (RECORDED / "trace").is_dir(), reason="needs KEVACUATE_GROUND_TRUTH")
 def test_the_plain_page_cache_reads_what_the_recorded_kernel_read() -> None:
     """The recorded page cache is followed event by event; before each read the plain one says what that brings in."""
     kinds = (K.MM_FILEMAP_ADD_TO_PAGE_CACHE, K.MM_FILEMAP_DELETE_FROM_PAGE_CACHE, K.MM_FILEMAP_GET_PAGES)
-    recording = Recording.open(RECORDED)
-    chunks = [*recording.events(kinds=kinds, after=recording.start)]
-    kind, a, c, d, order, pid = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks]).tolist()
-        for name in ("kind", "a", "c", "d", "order", "pid")
-    )
+    kind, a, c, d, order, pid = recorded_events(kinds)
     ends: Counter[int] = Counter()
     for i in range(len(kind)):
         if kind[i] == K.MM_FILEMAP_ADD_TO_PAGE_CACHE:
@@ -575,12 +578,7 @@ def test_recorded_faults_read_up_to_where_the_mapping_ends() -> None:
         K.MM_FILEMAP_FAULT,
         K.MM_FILEMAP_MAP_PAGES,
     )
-    recording = Recording.open(RECORDED)
-    chunks = [*recording.events(kinds=kinds, after=recording.start)]
-    kind, a, c, d, order, pid = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks]).tolist()
-        for name in ("kind", "a", "c", "d", "order", "pid")
-    )
+    kind, a, c, d, order, pid = recorded_events(kinds)
     mapped: Counter[int] = Counter()
     ends: Counter[int] = Counter()
     for i in range(len(kind)):

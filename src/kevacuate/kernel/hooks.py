@@ -30,6 +30,9 @@ class RmqKind(IntEnum):
 LAST_REQUEST = int(RmqKind.FREE)
 """Kinds up to this one are requests to the buddy allocator."""
 
+ZONE_INDEX = 15
+"""Bits of a recorded zone number that are the zone's index in its node; above them stands the node."""
+
 OF_A_PAGE = (RmqKind.FREE, RmqKind.BULK_PAGE, RmqKind.INSERT)
 """Kinds whose val is a pfn."""
 

@@ -130,6 +130,13 @@ def take_free_page(s: View, pfn: int) -> bool:
 
 
 @part(cold=True)
+def take_free_pages(s: View, pfn: int, order: int) -> None:
+    """Take the pages from *pfn* on, 2**order of them, out of the free chunks that hold some."""
+    for page in range(pfn, pfn + (1 << order)):
+        take_free_page(s, page)
+
+
+@part(cold=True)
 def retype_block(s: View, start: int, mt: int) -> None:
     """Give the block the type *mt*, its free chunks to that type's lists, if it has another."""
     old = get_pfnblock_migratetype(s, start)
@@ -149,8 +156,7 @@ def rotate_free_list(s: View, z: int, order: int, mt: int, pfn: int, last: bool)
 @part(cold=True)
 def stage_block(s: View, start: int) -> None:
     """Make every page of a block in use by nobody in particular."""
-    for page in range(start, start + (1 << s.cfg.pageblock_order)):
-        take_free_page(s, page)
+    take_free_pages(s, start, s.cfg.pageblock_order)
     put_in_use(s, start, s.cfg.pageblock_order)
 
 

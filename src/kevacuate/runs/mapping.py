@@ -187,7 +187,7 @@ def dropped_order(s: View, owner: int) -> int:
 
 @part
 def page_state(s: View, page: int) -> int:
-    """PRESENT, ABSENT or UNKNOWN."""
+    """PRESENT, ABSENT, NEW or UNKNOWN."""
     owner = owner_of_page(s, page)
     if owner < 0:
         return UNKNOWN

@@ -18,7 +18,7 @@ from kevacuate.fidelity.compaction.loop import compaction_row
 from kevacuate.fidelity.tally import F_NUMBER
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.mm import constants as k
-from kevacuate.mm.as_recorded import isolate_free_chunk, retype_block, rotate_free_list, take_free_page
+from kevacuate.mm.as_recorded import isolate_free_chunk, retype_block, rotate_free_list, take_free_pages
 from kevacuate.mm.buddy import account_freepages, add_to_free_list, page_zone
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import State
@@ -43,13 +43,12 @@ def compacted_list(s: View, pfn: int, op: int, order: int, mt: int) -> None:
     z = page_zone(s, pfn)
     if op == k.LIST_DELETE:
         if not isolate_free_chunk(s, pfn, order):
-            for page in range(pfn, pfn + (1 << order)):
-                take_free_page(s, page)
+            take_free_pages(s, pfn, order)
     elif op >= k.LIST_ROTATE_FIRST:
         rotate_free_list(s, z, order, mt, pfn, op == k.LIST_ROTATE_LAST)
     elif op <= k.LIST_ADD_TAIL:
+        take_free_pages(s, pfn, order)
         for page in range(pfn, pfn + (1 << order)):
-            take_free_page(s, page)
             s.meta[page] = k.CHUNK_TAIL << 4
         add_to_free_list(s, z, pfn, order, mt, op == k.LIST_ADD_TAIL)
         account_freepages(s, z, 1 << order, mt)
@@ -87,10 +86,7 @@ def joined_rows(
     rows = events.kind.size
     b.facts[F_NUMBER] = d.facts[F_NUMBER] = number
     d.facts[cb.F_ROWS] = rows
-    cut = link_requests(b, e, w, rows, books.last_request.size)
-    if whole:
-        cut = rows
-    b.facts[bk.F_CUT] = cut
+    cut = link_requests(b, e, w, rows, books.last_request.size, whole)
     for i in range(cut):
         c.stat.nr_log = 0
         compaction_row(c, d, e, i)

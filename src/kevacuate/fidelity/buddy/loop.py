@@ -199,27 +199,40 @@ def compare_answer(
     return j
 
 
+@part(cold=True)
+def count_claims(s: View, b: BuddyBooks, e: EventChunk, first: int, end: int, cpu: int) -> bool:
+    """Give the blocks of the claims among these rows their movable pages; whether there are any."""
+    counted = False
+    for j in range(first, end):
+        if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == cpu:
+            count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
+            b.inputs[bk.N_COUNTS] += 1
+            counted = True
+    return counted
+
+
+@part(cold=True)
+def uncount_claims(s: View, e: EventChunk, first: int, end: int, cpu: int) -> None:
+    """Take that back."""
+    for j in range(first, end):
+        if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == cpu:
+            uncount_lru(s, e.pfn[j] + 0)
+
+
 @part
 def run_request(s: View, b: BuddyBooks, e: EventChunk, w: Scratch, i: int) -> None:
     """Put one request to the model, and compare."""
-    end = w.following[i]
-    counted = False
-    if e.a[i] <= ev.RMQ_BUDDY and w.claims[i]:
-        for j in range(i + 1, end):
-            if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
-                count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
-                b.inputs[bk.N_COUNTS] += 1
-                counted = True
+    end, cpu = w.following[i] + 0, e.cpu[i] + 0
+    allocates = e.a[i] <= ev.RMQ_BUDDY and w.claims[i] != 0
+    counted = allocates and count_claims(s, b, e, i + 1, end, cpu)
     s.stat.nr_log = 0
-    s.stat.cpu = e.cpu[i]
+    s.stat.cpu = cpu
     refused = perform(s, b, e, i, end)
     if counted:
-        for j in range(i + 1, end):
-            if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == e.cpu[i]:
-                uncount_lru(s, e.pfn[j] + 0)
+        uncount_claims(s, e, i + 1, end, cpu)
     j = compare_answer(s, b, e, w, i, 0, i + 1, end)
     if refused:
-        j = next_answer(e, w, j, end, e.cpu[i])
+        j = next_answer(e, w, j, end, cpu)
         took_more = j < end and (
             e.kind[j] == ev.MM_PAGE_ALLOC_ZONE_LOCKED or e.kind[j] == ev.MM_PAGE_ALLOC_EXTFRAG
         )
@@ -321,8 +334,8 @@ def captured_allocation(s: View, b: BuddyBooks, e: EventChunk, i: int) -> None:
 
 
 @part
-def link_requests(b: BuddyBooks, e: EventChunk, w: Scratch, rows: int, cpus: int) -> int:
-    """For each row the next request on its CPU; returns the first row that is not surely complete."""
+def link_requests(b: BuddyBooks, e: EventChunk, w: Scratch, rows: int, cpus: int, whole: bool) -> int:
+    """For each row the next request on its CPU; returns the first row that is not surely complete, of *whole* ones the end."""
     for cpu in range(cpus):
         b.last_request[cpu] = rows
         b.claiming[cpu] = 0
@@ -340,6 +353,9 @@ def link_requests(b: BuddyBooks, e: EventChunk, w: Scratch, rows: int, cpus: int
             w.claims[i] = b.claiming[cpu]
             b.claiming[cpu] = 0
         i -= 1
+    if whole:
+        cut = rows
+    b.facts[bk.F_CUT] = cut
     return cut
 
 
@@ -368,10 +384,7 @@ def buddy_rows(
     s, b, e, w = pointers(sa), pointers(books), pointers(events), pointers(scratch)
     b.facts[F_NUMBER] = number
     rows = events.kind.size
-    cut = link_requests(b, e, w, rows, books.last_request.size)
-    if whole:
-        cut = rows
-    b.facts[bk.F_CUT] = cut
+    cut = link_requests(b, e, w, rows, books.last_request.size, whole)
     for i in range(cut):
         if w.compaction[i] < UNDECIDED:
             left_out(s, b, e, w, i)

@@ -10,11 +10,19 @@ from __future__ import annotations
 
 from kevacuate.fidelity.buddy import books as bk
 from kevacuate.fidelity.buddy.books import BuddyBooks, Scratch
-from kevacuate.fidelity.buddy.loop import answer_kind, compare_answer, decision_kind, mismatch, next_answer
+from kevacuate.fidelity.buddy.loop import (
+    answer_kind,
+    compare_answer,
+    count_claims,
+    decision_kind,
+    mismatch,
+    next_answer,
+    uncount_claims,
+)
 from kevacuate.fidelity.tally import decided
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
-from kevacuate.mm.as_recorded import count_as_lru, put_in_use, retype_block, take_free_page, uncount_lru
+from kevacuate.mm.as_recorded import put_in_use, retype_block, take_free_pages
 from kevacuate.mm.buddy import (
     add_to_free_list,
     del_page_from_free_list,
@@ -50,26 +58,6 @@ def page_row(e: EventChunk, first: int, end: int, cpu: int) -> int:
         elif found >= 0 and e.kind[j] != ev.GT_BLK:
             return found
     return found
-
-
-@part(cold=True)
-def count_claims(s: View, b: BuddyBooks, e: EventChunk, first: int, end: int, cpu: int) -> bool:
-    """Give the blocks of the claims among these rows their movable pages; whether there are any."""
-    counted = False
-    for j in range(first, end):
-        if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == cpu:
-            count_as_lru(s, e.pfn[j] + 0, e.c[j] + 0)
-            b.inputs[bk.N_COUNTS] += 1
-            counted = True
-    return counted
-
-
-@part(cold=True)
-def uncount_claims(s: View, e: EventChunk, first: int, end: int, cpu: int) -> None:
-    """Take that back."""
-    for j in range(first, end):
-        if e.kind[j] == ev.GT_EVAC and e.order[j] == ev.EVAC_CLAIM and e.cpu[j] == cpu:
-            uncount_lru(s, e.pfn[j] + 0)
 
 
 @part(cold=True)
@@ -134,14 +122,12 @@ def take_over(
     if theirs != ours:
         b.inputs[bk.N_TAKEN_OVER] += 1
         if theirs >= 0:
-            for page in range(theirs, theirs + (1 << order)):
-                take_free_page(s, page)
+            take_free_pages(s, theirs, order)
         if ours >= 0:
             give_back(s, ours, order, b.facts[bk.F_RETURNED] == ours + 1)
             b.facts[bk.F_RETURNED] = ours + 1
             if theirs >= 0:
-                for page in range(theirs, theirs + (1 << order)):
-                    take_free_page(s, page)
+                take_free_pages(s, theirs, order)
     n = records - 1
     while n >= skip:
         if s.log[n].kind == k.L_BLOCK_TYPE:

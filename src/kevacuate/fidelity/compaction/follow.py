@@ -6,6 +6,7 @@ from __future__ import annotations
 from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.jit import part
+from kevacuate.kernel.hooks import ZONE_INDEX
 from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import put_in_use, retype_block, rotate_free_list, set_block_skip
 from kevacuate.mm.buddy import (
@@ -178,7 +179,7 @@ def follow_marks(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_setup_per_zone_wmarks: the zone's marks."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if b.zone_index[z] & 15 == e.order[i] and zone.node == e.mt[i]:
+        if b.zone_index[z] & ZONE_INDEX == e.order[i] and zone.node == e.mt[i]:
             zone.watermark[0], zone.watermark[1] = e.a[i], e.b[i]
             zone.watermark[2], zone.watermark[3] = e.c[i], e.d[i]
 
@@ -223,11 +224,9 @@ def follow(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         else:
             set_pageblock_migratetype(s, e.pfn[i] + 0, e.a[i] + 0)
     elif kind == ev.GT_EVAC:
-        if e.order[i] == ev.EVAC_CLAIM and b.facts[bk.F_UNSEEN_KSWAPD]:
-            return
-        if e.order[i] == ev.EVAC_CLAIM:
-            boost_watermark(s, page_zone(s, e.pfn[i] + 0), 0)
-        else:
+        if e.order[i] != ev.EVAC_CLAIM:
             follow_evacuation(s, b, e, i)
+        elif not b.facts[bk.F_UNSEEN_KSWAPD]:
+            boost_watermark(s, page_zone(s, e.pfn[i] + 0), 0)
     elif kind == ev.MM_SETUP_PER_ZONE_WMARKS:
         follow_marks(s, b, e, i)

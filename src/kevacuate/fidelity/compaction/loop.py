@@ -50,7 +50,7 @@ from kevacuate.fidelity.compaction.unlisted import unlisted_scan
 from kevacuate.fidelity.tally import F_NUMBER
 from kevacuate.fidelity.tuning.zone import balance_begins, balance_ends
 from kevacuate.jit import kernel, part, pointers
-from kevacuate.kernel.hooks import LAST_REQUEST
+from kevacuate.kernel.hooks import LAST_REQUEST, ZONE_INDEX
 from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import set_block_skip
 from kevacuate.mm.buddy import page_zone
@@ -63,9 +63,6 @@ from kevacuate.mm.kcompactd import compacted, set_kcompactd_control, wants_compa
 from kevacuate.mm.layout import State
 from kevacuate.recording import EventChunk
 from kevacuate.recording import event_numbers as ev
-
-OF_NODE = 15
-"""Bits of a recorded zone index that are its index in the node; above them stands the node."""
 
 OPEN = 1 << 30
 """Pages left of a request whose end its own events do not show."""
@@ -357,7 +354,7 @@ def kcompactd_woke(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     for z in range(s.cfg.nr_zones):
         if s.zone[z].node != node:
             continue
-        highest = min(e.b[i] - (b.zone_index[z] & OF_NODE) + s.zone[z].index, k.ZONE_MOVABLE)
+        highest = min(e.b[i] - (b.zone_index[z] & ZONE_INDEX) + s.zone[z].index, k.ZONE_MOVABLE)
         set_kcompactd_control(s.cc[node], e.order[i] + 0, highest, False)
         if wants_compaction(s, z, e.order[i] + 0, highest):
             b.wanted[2 * node + 1] = 1
@@ -387,8 +384,8 @@ def event_zone(s: View, b: CompactionBooks, e: EventChunk, i: int) -> int:
         return b.zone_of[index] + 0
     for node in range(s.cfg.nr_nodes):
         if b.daemon[node] == pid:
-            return b.zone_of[index + (OF_NODE + 1) * node] + 0
-    return b.zone_of[index + (OF_NODE + 1) * b.asked[asked_by(b, pid - 1) + bk.A_NODE]] + 0
+            return b.zone_of[index + (ZONE_INDEX + 1) * node] + 0
+    return b.zone_of[index + (ZONE_INDEX + 1) * b.asked[asked_by(b, pid - 1) + bk.A_NODE]] + 0
 
 
 @part
@@ -503,8 +500,8 @@ def frame_event(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     kind = e.kind[i]
     if kind == ev.COMPACTION_BEGIN:
         note_begin(b, e, i)
-    elif kind == ev.COMPACTION_FINISHED and begun_by(b, e.pid[i] + 0) >= 0:
-        at = begun_by(b, e.pid[i] + 0)
+    at = begun_by(b, e.pid[i] + 0) if kind == ev.COMPACTION_FINISHED else -1
+    if at >= 0:
         z = page_zone(s, b.begun[at + bk.B_ZONE_START] + 0)
         node = s.zone[z].node
         direct = b.asked[asked_by(b, e.pid[i] + 0) + bk.A_PID] == e.pid[i] + 1

@@ -95,8 +95,8 @@ def operation(pfn: int, op: int, order: int, mt: int) -> int:
 
 
 @part
-def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
-    """The kernel scans for free pages: the folios before have theirs, and the model scans."""
+def target_waiting(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
+    """The kernel scans for free pages: the folios before have theirs, and so have those of a large one that is split."""
     at = run * bk.RW
     if b.runs[at + bk.R_MOVING] and b.runs[at + bk.R_SPLIT]:
         begin_split(b, run)
@@ -104,6 +104,12 @@ def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     if b.runs[at + bk.R_QUEUE] >= b.runs[at + bk.R_LENGTH] and b.runs[at + bk.R_SPLIT]:
         begin_split(b, run)
         allocate_until(s, b, z, cc, run, -1)
+
+
+@part
+def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
+    """The kernel scans for free pages: the folios before have theirs, and the model scans."""
+    target_waiting(s, b, z, cc, run)
     scan_targets(s, b, z, cc, run)
 
 

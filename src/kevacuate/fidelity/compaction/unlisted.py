@@ -13,7 +13,7 @@ from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.free_blocks import begin_blocks, close_blocks, end_blocks, next_block
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.fidelity.compaction.stock_runs import target_missing
-from kevacuate.fidelity.compaction.targets import allocate_until, begin_split
+from kevacuate.fidelity.compaction.targets import target_waiting
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
 from kevacuate.mm.buddy import free_list, free_one_page_merge, get_pfnblock_migratetype
@@ -83,12 +83,7 @@ def take_like(s: View, z: int, cc: CompactControl, pages: int) -> int:
 def want_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """The kernel scans for free pages: the folios before have theirs."""
     at = run * bk.RW
-    if b.runs[at + bk.R_MOVING] and b.runs[at + bk.R_SPLIT]:
-        begin_split(b, run)
-    allocate_until(s, b, z, cc, run, -1)
-    if b.runs[at + bk.R_QUEUE] >= b.runs[at + bk.R_LENGTH] and b.runs[at + bk.R_SPLIT]:
-        begin_split(b, run)
-        allocate_until(s, b, z, cc, run, -1)
+    target_waiting(s, b, z, cc, run)
     if b.runs[at + bk.R_STOCK]:
         target_missing(s, b, z, cc, run)
     b.runs[at + bk.R_SCANNED] = 1

@@ -20,7 +20,7 @@ from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, F_NUMBER, decided
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST
 from kevacuate.mm import constants as k
-from kevacuate.mm.as_recorded import put_in_use, take_free_page
+from kevacuate.mm.as_recorded import put_in_use, take_free_pages
 from kevacuate.mm.buddy import (
     get_pfnblock_migratetype,
     page_zone,
@@ -409,8 +409,7 @@ def take_back(s: View, records: int) -> None:
     for n in range(records):
         record = s.log[n]
         if record.kind == k.L_PCPU_DRAIN:
-            for page in range(record.pfn, record.pfn + (1 << record.a)):
-                take_free_page(s, page)
+            take_free_pages(s, record.pfn, record.a)
 
 
 @part(cold=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from kevacuate.fidelity.tuning import books as bk
 from kevacuate.fidelity.tuning.books import TuningBooks, TuningScratch
 from kevacuate.jit import part
+from kevacuate.kernel.hooks import ZONE_INDEX
 from kevacuate.mm.constants import MIGRATE_ISOLATE, NEVER, WMARK_HIGH, ZONE_MOVABLE
 from kevacuate.mm.fields import View
 from kevacuate.mm.layout import Int64Array
@@ -87,7 +88,7 @@ def balance_begins(s: View, node: int, hi: int, zone_index: Int64Array) -> None:
     """balance_pgdat begins, up to recorded zone index *hi*: RECLAIM_ACTIVE, and the boost to give back (vmscan.c:7014)."""
     for z in range(s.cfg.nr_zones):
         zone = s.zone[z]
-        if zone.node == node and zone_index[z] & 15 <= hi:
+        if zone.node == node and zone_index[z] & ZONE_INDEX <= hi:
             zone.reclaim_active = 1
             zone.boost_seen = zone.watermark_boost
 
