@@ -75,6 +75,10 @@ def test_a_machine_says_what_it_is() -> None:
     assert repr(machine) == "<Machine of 256 pages in 4 pageblocks, 2 CPUs: 192 pages free>"
     assert machine.alloc(order=7) is not None
     assert machine.alloc(order=7) is None, "there are none left, which is no error"
+    one = Machine(pages=64, pageblock_order=6)
+    assert repr(one) == "<Machine of 64 pages in 1 pageblock, 1 CPU: 64 pages free>"
+    assert [one.alloc(order=n) is not None for n in range(6)] == [True] * 6
+    assert repr(one) == "<Machine of 64 pages in 1 pageblock, 1 CPU: 1 page free>"
 
 
 @pytest.mark.parametrize("path", [5, None, 1.5, b"x", ["x"]])

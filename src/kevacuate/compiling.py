@@ -41,7 +41,7 @@ class _Compiling:
         share = PARTS_SHARE * min(self._typed / max(self._parts, self._typed), 1)
         left = (time.monotonic() - self._began) * (1 / share - 1)
         self._progress(
-            f"compiling {self._entry}, first run only: {self._typed} of {max(self._parts, self._typed)} functions, "
+            f"compiling {self._entry}, once: {self._typed} of {max(self._parts, self._typed)} functions, "
             f"about {left:.0f} s more (estimate)"
         )
 

@@ -42,7 +42,9 @@ def run(command: str) -> tuple[int, str, str]:
     assert isinstance(code, int), command
     for stream in (out, err):
         stream.seek(0)
-    said = [line for line in err.read().splitlines(keepends=True) if "compiling the model" not in line]
+    said = [
+        line for line in err.read().splitlines(keepends=True) if "compiling a part of the model" not in line
+    ]
     return code, out.read(), "".join(said)
 
 

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the commands print."""
 
+import inspect
 import json
 import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import synthetic
 from cli_tools import COMMAND, call, run
 from synthetic import write_recording
 
 from kevacuate import __version__
-from kevacuate.cli.main import COMMANDS
+from kevacuate.cli.main import COMMANDS, cli
 from kevacuate.cli.options import REPEATS
 from kevacuate.measure.deciding import DECIDING
 from kevacuate.measure.permutation import decide
@@ -57,8 +59,27 @@ def test_help_lists_the_commands_without_importing_them() -> None:
 def test_help_of_a_command_has_an_example(command: str) -> None:
     done = call(command, "--help")
     assert done.returncode == 0
-    assert "Example: kevacuate " + command in " ".join(done.stdout.split())
+    assert "Example: kevacuate " + command in " ".join(done.stdout.replace("\\\n", " ").split())
     assert call(command, "-h").stdout == done.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_an_example_is_a_line_for_a_shell_at_any_width(command: str, width: int) -> None:
+    """Copied as it is printed, it has the words that its author wrote: none is broken behind a hyphen."""
+    group = click.Context(cli, info_name="kevacuate", **cli.context_settings)
+    made = cli.get_command(group, command)
+    assert made is not None
+    assert made.help is not None
+    wanted = [p.split() for p in inspect.cleandoc(made.help).split("\n\n") if p.startswith("Example: ")]
+    context = made.context_class(made, info_name=command, parent=group, terminal_width=width)
+    text = made.get_help(context)
+    shown = []
+    for found in re.finditer(r"^  (Example: (?:.*\\\n)*.*)\n", text, re.MULTILINE):
+        assert max(map(len, found[0].split("\n"))) <= max(width, 78)
+        shown.append(found[1].replace("\\\n", " ").split())
+    assert shown
+    assert shown == wanted
 
 
 def test_help_of_compare_names_every_policy_and_knob() -> None:

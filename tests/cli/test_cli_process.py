@@ -161,6 +161,22 @@ def test_a_terminal_without_unicode_shows_question_marks(synthetic_kev: Path, tm
     assert "caf" in refusal("info", tmp_path / name, apart=True)
 
 
+def test_the_c_locale_shows_question_marks(synthetic_kev: Path) -> None:
+    """Python gives stdout the error handler surrogateescape there, which writes no degree sign."""
+    pair = ("--policy", "mainline", "--policy", "evacuate", "--repeats", "2")
+    shown = run(
+        "compare",
+        synthetic_kev,
+        *pair,
+        LC_ALL="POSIX",
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+        PYTHONIOENCODING="",
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "? has not earned trust" in shown.stdout
+
+
 def test_a_current_directory_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
@@ -277,7 +293,7 @@ def test_compiling_is_said_where_it_happens_only(synthetic_kev: Path, tmp_path: 
         "import runpy; from kevacuate import jit; jit.EntryPoint.little = lambda *_: (False, None)\n"
         "runpy.run_module('kevacuate', run_name='__main__', alter_sys=True)"
     )
-    said = "kevacuate: compiling the model or a policy's hooks, first run only (up to a minute, hooks seconds).\n"
+    said = "kevacuate: compiling a part of the model or a policy's hooks, once (up to a minute, hooks seconds).\n"
     shown = []
     for _ in range(2):
         words = [sys.executable, "-c", code, "info", str(synthetic_kev)]

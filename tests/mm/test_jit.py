@@ -284,4 +284,4 @@ def test_progress_tells_functions_and_seconds(monkeypatch: pytest.MonkeyPatch) -
     listener.begins("_one_more", lambda: 40)
     for _ in range(20):
         listener.typed()
-    assert said == ["compiling _one_more, first run only: 20 of 40 functions, about 74 s more (estimate)"]
+    assert said == ["compiling _one_more, once: 20 of 40 functions, about 74 s more (estimate)"]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -139,7 +140,14 @@ def test_the_verdict_is_the_models_until_every_row_that_decides_has_earned_trust
     use(monkeypatch, trusting(*first.rows))
     assert conclusion(compared)[0].text.startswith("In the kernel, against mainline: evacuate changes ")
     n = len(first.rows)
-    assert f"{n} of the {n} rows that decide have earned trust" in conclusion(compared)[1].text
+    assert f"{n} of the {n} outcomes that differ have earned trust" in conclusion(compared)[1].text
+
+
+def test_what_is_worth_is_called_what_the_verdict_calls_it(compared: Comparison) -> None:
+    """Of so few replays the verdict counts outcomes, not the rows that decide; those are fewer."""
+    verdict, known, *_ = conclusion(compared)
+    assert re.search(r"evacuate changes [0-9]+ of [0-9]+ outcomes", verdict.text)
+    assert "rows that decide" not in known.text
 
 
 def test_another_loop_has_earned_nothing(compared: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from kevacuate.reports.escape import visible_block
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-COMPILING = "compiling the model or a policy's hooks, first run only (up to a minute, hooks seconds)"
+COMPILING = "compiling a part of the model or a policy's hooks, once (up to a minute, hooks seconds)"
 """Said when something is compiled: its machine code is then kept on disk."""
 
 

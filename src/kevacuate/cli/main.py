@@ -14,6 +14,7 @@ import click
 
 from kevacuate import ending
 from kevacuate._version import __version__
+from kevacuate.cli.help import Context
 from kevacuate.cli.process import (
     Watchdog,
     discard_stdout,
@@ -65,6 +66,7 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"kevacuate.cli.{cmd_name}")
         command: click.Command = module.command
+        command.context_class = Context
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

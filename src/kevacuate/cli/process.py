@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import signal
@@ -144,8 +145,11 @@ def fill_standard_streams() -> bool:
         stream = open(number, "r" if name == "stdin" else "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (stays open)
         setattr(sys, name, stream)
     for out in (sys.stdout, sys.stderr):
-        if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
-            out.reconfigure(errors="replace")  # an ASCII locale, a file's name in another encoding
+        if not isinstance(out, io.TextIOWrapper):
+            continue
+        ascii_locale = out.errors == "surrogateescape" and codecs.lookup(out.encoding).name != "utf-8"
+        if out.errors == "strict" or ascii_locale:  # a file's name in another encoding; the C locale
+            out.reconfigure(errors="replace")
     return closed
 
 

@@ -267,10 +267,10 @@ class Machine:
 
     def __repr__(self) -> str:
         """How large it is, and what is free."""
-        cpus = len(self.config.cpu_node)
+        cpus, free = len(self.config.cpu_node), int(self.state.view.zone[0].nr_free_pages)
         return (
-            f"<Machine of {self.config.npages:,} pages in {self._blocks:,} pageblocks, {cpus} CPU{'s' * (cpus > 1)}: "
-            f"{self.state.view.zone[0].nr_free_pages:,} pages free>"
+            f"<Machine of {self.config.npages:,} pages in {self._blocks:,} pageblock{'s' * (self._blocks != 1)}, "
+            f"{cpus} CPU{'s' * (cpus != 1)}: {free:,} page{'s' * (free != 1)} free>"
         )
 
     def __str__(self) -> str:

@@ -35,7 +35,14 @@ from kevacuate.reports.comparison.rows import (
     replays_words,
 )
 from kevacuate.reports.comparison.start_guesses import guessed_parts
-from kevacuate.reports.comparison.worth import loop_of, worth_words
+from kevacuate.reports.comparison.worth import (
+    OUTCOMES_SHOWN,
+    OUTCOMES_THAT_DIFFER,
+    ROWS_THAT_DECIDE,
+    ROWS_THAT_DIFFER,
+    loop_of,
+    worth_words,
+)
 from kevacuate.runs.trust import begun_words
 
 OUTCOMES = (EXTFRAG, COMPACTION, OVER_THE_RUN, AT_THE_END)
@@ -155,7 +162,7 @@ def idle(comparison: Comparison) -> Iterator[Part]:
 
 
 def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[Part]:
-    """The verdict in one sentence, and what it is worth: of the kernel only where every row that decides has earned trust."""
+    """The verdict in one sentence, and what it is worth: of the kernel only where every row it rests on has earned trust."""
     names, loop = list(comparison.groups), loop_of(comparison)
     tested = [row for row in rows if row.row.section in OUTCOMES]
     corrected = decided(comparison)
@@ -172,8 +179,9 @@ def _verdict(comparison: Comparison, rows: Sequence[GroupRow[Row]]) -> Iterator[
     known = record()
     whose = "kernel" if all(known.earned(row_id, loop) for row_id in deciding) else "model"
     told = "; ".join(_tally(names, i, tested) for i in range(1, len(names)))
+    what = OUTCOMES_THAT_DIFFER if sure else OUTCOMES_SHOWN
     yield Part("verdict", f"In the {whose}, against {names[0]}: {told}.", deciding)
-    yield Part("worth", worth_words(deciding, loop), deciding)
+    yield Part("worth", worth_words(deciding, loop, what), deciding)
 
 
 def _corrected_verdict(names: Sequence[str], told: Sequential, loop: str) -> Iterator[Part]:
@@ -193,8 +201,9 @@ def _corrected_verdict(names: Sequence[str], told: Sequential, loop: str) -> Ite
             else f"none of {len(own)} rows that decide"
         )
         said.append(f"{names[i]} changes {many}")
+    what = ROWS_THAT_DIFFER if differ else ROWS_THAT_DECIDE
     yield Part("verdict", f"In the {whose}, against {names[0]}: {'; '.join(said)}.", deciding)
-    yield Part("worth", worth_words(deciding, loop), deciding)
+    yield Part("worth", worth_words(deciding, loop, what), deciding)
 
 
 def _tally(names: Sequence[str], group: int, tested: Sequence[GroupRow[Row]]) -> str:

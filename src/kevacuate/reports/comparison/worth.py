@@ -27,14 +27,25 @@ def loop_of(comparison: Comparison) -> str:
     return loop.get("ran", "open")
 
 
-def worth_words(deciding: Sequence[str], loop: str) -> str:
-    """What a verdict that rests on these rows is worth, in sentences."""
+ROWS_THAT_DECIDE, ROWS_THAT_DIFFER = (
+    ("row that decides", "rows that decide"),
+    ("row that differs", "rows that differ"),
+)
+OUTCOMES_SHOWN, OUTCOMES_THAT_DIFFER = (
+    ("outcome", "outcomes"),
+    ("outcome that differs", "outcomes that differ"),
+)
+"""What the rows are that a verdict rests on, one and several: those that decide are other rows than all outcomes."""
+
+
+def worth_words(deciding: Sequence[str], loop: str, what: tuple[str, str] = ROWS_THAT_DECIDE) -> str:
+    """What a verdict that rests on these rows is worth, in sentences; *what* they are called, one and several."""
     known = record()
     total = known.total(loop)
     if not total.asked:
         return f"All this is said of the model; no booted kernel was held against it in {loop} loop."
     earned = sum(known.earned(row_id, loop) for row_id in deciding)
-    rows = "1 row that decides" if len(deciding) == 1 else f"{len(deciding)} rows that decide"
+    rows = f"{len(deciding)} {what[0] if len(deciding) == 1 else what[1]}"
     has = f"{earned} of the {rows} {'has' if 1 in (earned, len(deciding)) else 'have'} earned trust against booted kernels."
     false = f"{total.false} {'was' if total.false == 1 else 'were'} false"
     demands = f"{total.demands} recorded demand{'' if total.demands == 1 else 's'}"

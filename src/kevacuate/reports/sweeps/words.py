@@ -26,7 +26,7 @@ def far_words(far: Far) -> str:
     if far.failed:
         said += f", {far.failed:,} without a result"
     if far.compiling:
-        return f"{said}; compiling the model, first run only"
+        return f"{said}; compiling a part of the model, once"
     return said if far.left is None else f"{said}; about {time_words(far.left)} left"
 
 
