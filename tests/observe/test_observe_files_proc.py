@@ -19,6 +19,7 @@ from kevacuate.observe.files import procshelf
 from kevacuate.observe.files.proc import answer
 from kevacuate.observe.files.procadvice import RULES, extfrag_for_order, fragmentation_scores, starts_above
 from kevacuate.observe.files.procshelf import machine_of
+from kevacuate.reports.triage.files.proc import words
 
 DATA = Path(__file__).parent.parent / "data" / "procfiles"
 
@@ -286,6 +287,76 @@ def test_a_cut_row_is_left_out_and_counted(tmp_path: Path) -> None:
     assert free["zones"][0]["last"]["free_pages"] == 10
 
 
+CUT = {
+    "a row of buddyinfo": (
+        "Node 0, zone DMA" + " 1" * 11 + "\nNode 0, zone Normal 1 2 3\n",
+        "free",
+        {(0, "DMA")},
+    ),
+    "a row with a sign": (
+        "Node 0, zone DMA -1" + " 1" * 10 + "\nNode 1, zone DMA" + " 1" * 11,
+        "free",
+        {(1, "DMA")},
+    ),
+    "a count of no machine": (
+        f"Node 0, zone DMA {9**15}" + " 1" * 10 + "\nNode 1, zone DMA" + " 1" * 11,
+        "free",
+        {(1, "DMA")},
+    ),
+    "a row of a type": (
+        "Node 0, zone DMA, type Movable"
+        + " 1" * 11
+        + "\nNode 0, zone Normal, type Unmovable"
+        + " 1" * 11
+        + "\nNode 0, zone Normal, type Movable 1 2 3\n",
+        "free",
+        {(0, "DMA")},
+    ),
+    "the last types": (
+        "".join(
+            f"Node 0, zone {name} {'1 ' * 11}\n"
+            for name in ("DMA, type Unmovable", "DMA, type Movable", "Normal, type Unmovable")
+        ),
+        "free",
+        {(0, "DMA")},
+    ),
+    "a row of pageblocks": (
+        "Number of blocks type Unmovable Movable Reclaimable\nNode 0, zone DMA 1 7 0\nNode 0, zone Normal 1802 40",
+        "blocks",
+        {(0, "DMA")},
+    ),
+    "a zone without its high watermark": (
+        "".join(
+            f"Node 0, zone {name}\n  pages free 9\n  min 1\n  low 2\n" + high
+            for name, high in (("DMA", "  high 3\n"), ("Normal", ""))
+        ),
+        "marks",
+        {(0, "DMA")},
+    ),
+    "more free pages than a machine has": (
+        "".join(
+            f"Node 0, zone {name}\n  pages free {n}\n  min 1\n  low 2\n  high 3\n"
+            for name, n in (("DMA", 9), ("Normal", 1 << 53))
+        ),
+        "marks",
+        {(0, "DMA")},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_what_is_cut_off_is_no_zone_with_less_in_it(name: str, tmp_path: Path) -> None:
+    text, part, right = CUT[name]
+    (tmp_path / "log").write_text(text)
+    found = of(tmp_path / "log")
+    (one,) = found["machines"]
+    assert set(zones(one[part])) == right
+    assert found["rows_not_read"] == 1
+    assert "Rows of zones that are damaged or cut off, and were left out: 1." in words(found)
+    if "type" not in name:
+        assert one["blocks" if part == "free" else "free"] is None, "a row of one table is none of another"
+
+
 def test_orders_that_are_not_in_the_file_are_not_taken_for_none(tmp_path: Path) -> None:
     (tmp_path / "m").write_text(
         'node_buddyinfo_blocks{node="0",size="0",zone="Normal"} 5\nnode_buddyinfo_blocks{node="0",size="2",zone="Normal"} 7\n'
@@ -455,7 +526,8 @@ def normal(free: tuple[int, ...], present: int = 10**6) -> dict[str, str]:
     """Copies of a machine with one zone."""
     return {
         "buddyinfo": row(*free),
-        "zoneinfo": f"Node 0, zone   Normal\n  pages free     5\n        present  {present}\n        managed  {present}\n",
+        "zoneinfo": "Node 0, zone   Normal\n  pages free     5\n        min      0\n        low      0\n        high     0\n"
+        f"        present  {present}\n        managed  {present}\n",
     }
 
 

@@ -287,6 +287,10 @@ def test_knobs_of_a_class_are_checked_and_take_effect(tmp_path: Path, synthetic_
         KevacuateError, match=r"no knob 'xyz': it takes n, and the knobs of docs/policies\.md\.$"
     ):
         parse_policy(f"{spec},xyz=3")
+    (tmp_path / "alone").mkdir()
+    alone = written(tmp_path / "alone", "class P(Hooks):\n    def worker(self, s):\n        return 0")
+    with pytest.raises(KevacuateError, match=r"no knob 'xyz': it takes the knobs of docs/policies\.md\.$"):
+        parse_policy(f"{alone},xyz=3")
     assert parse_policy(f"{spec},pool=8").evacuation(1, 1).pool == 8
 
 

@@ -21,6 +21,7 @@ from kevacuate.kernelfiles.proctext import (
     row_of,
 )
 from kevacuate.kernelfiles.stamps import DAY, Stamp, stamp_in
+from kevacuate.kernelfiles.unread import Unread
 from kevacuate.recording import procfs
 
 EXTFRAG_INDEX, UNUSABLE_INDEX = "extfrag_index", "unusable_index"
@@ -28,6 +29,9 @@ EXTFRAG_INDEX, UNUSABLE_INDEX = "extfrag_index", "unusable_index"
 
 MOST_LINES = 100_000
 """Lines of one copy that are kept: a zoneinfo of 16 nodes and 1,024 CPUs has about 70,000."""
+
+MOST_PAGES = 1 << 52
+"""No machine has so many pages: a zone of zoneinfo with a larger number is damaged."""
 
 NOT_IN_FILE = -1
 """Stands for a count of free chunks that a text leaves out (node_exporter's, when only some of its lines were kept)."""
@@ -38,7 +42,10 @@ Zone = tuple[int, str]
 _DAY = 86400.0
 _TABLES = ("Number of blocks type", "Number of mixed blocks")
 """Titles of pagetypeinfo's tables of pageblocks; their rows look like buddyinfo's."""
+_NOT_READ = re.compile(r"\bNode\s+\d+,\s+zone\s+\w+,?(?:\s+type\s+\w+)?\s+[-+.>]*\d")
+"""A row with figures; where it is none of those that are read, it is damaged."""
 _BODY = re.compile(r"^\s+\S")
+_MARKS = re.compile(r"^\s+(min|low|high)\s+\d+$", re.MULTILINE)
 _UNPOPULATED = re.compile(r"^\s+present\s+0$", re.MULTILINE)
 _BLOCK_ORDER = re.compile(r"^Page block order:\s+(\d{1,2})\b")
 
@@ -91,12 +98,13 @@ class Copy(NamedTuple):
     values: Any
 
 
-def copies(lines: Iterable[str]) -> Iterator[Copy]:
+def copies(lines: Iterable[str], unread: Unread | None = None) -> Iterator[Copy]:
     """The copies in a text, in its order. What belongs to none is passed over.
 
-    A copy ends where another kind's line, a time, or a zone or counter that it has already begins the next.
+    A copy ends where another kind's line, a time, or a zone or counter that it has already begins the next. *unread* counts rows
+    of a zone that are damaged: in a table of pageblocks those with fewer counts than the title has types.
     """
-    cutter = _Cutter()
+    cutter = _Cutter(unread or Unread())
     for line in plain_lines(lines):
         yield from cutter.feed(line)
     yield from cutter.end()
@@ -115,10 +123,13 @@ class _Cutter:
         The last ``Page block order``.
     days : float
         Seconds of the days that have gone by, of times without a date.
+    unread : Unread
+        Counts damaged rows.
 
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unread: Unread) -> None:
+        self.unread = unread
         self.stamp: Stamp | None = None
         self.kind = ""
         self.lines: list[str] = []
@@ -144,6 +155,8 @@ class _Cutter:
             yield from self.end()
         elif (stamp := stamp_in(line)) is not None:
             yield from self._time(stamp)
+        elif _NOT_READ.search(line):
+            self.unread.lines += 1
 
     def end(self) -> Iterator[Copy]:
         """The copy that was begun, if it holds anything."""
@@ -186,7 +199,11 @@ class _Cutter:
         """A row. One that looks like buddyinfo's is pagetypeinfo's where the title above has as many columns."""
         if row.before and (stamp := stamp_in(row.before)) is not None:
             yield from self._time(stamp)
-        if row.kind == BUDDYINFO and self.title and len(row.text.split()) - 4 == self.columns:
+        columns = len(row.text.split()) - 4
+        if row.kind == BUDDYINFO and self.title and columns < self.columns:  # cut off
+            self.unread.lines += 1
+            return
+        if row.kind == BUDDYINFO and self.title and columns == self.columns:
             yield from self._begin(PAGETYPEINFO, (self.title.split()[2], row.key))
             if self.untold:
                 self._keep(self.title)
@@ -214,25 +231,26 @@ class _Cutter:
             index = procfs.parse_index(text)
             signed = any(value < 0 for values in index.values() for value in values)
             return (EXTFRAG_INDEX if signed else UNUSABLE_INDEX, index) if index else None
-        values: Any = _PARSERS[kind](text)
+        values: Any = _zones(text, self.unread) if kind == ZONEINFO else _PARSERS[kind](text)
         return (kind, values) if values else None
 
 
-def _zones(text: str) -> dict[Zone, dict[str, int]]:
-    """The zones of a zoneinfo, without those that have no pages."""
-    return {
-        zone: {
-            **procfs.zone_numbers(body),
-            "pcp": sum(one["count"] for one in procfs.pagesets(body)),
-        }
-        for zone, body in procfs.zone_bodies(text)
-        if "pages free" in body and not _UNPOPULATED.search(body)
-    }
+def _zones(text: str, unread: Unread) -> dict[Zone, dict[str, int]]:
+    """The zones of a zoneinfo, without those that have no pages, and without those that are damaged or lack a watermark."""
+    found = {}
+    for zone, body in procfs.zone_bodies(text):
+        if "pages free" not in body or _UNPOPULATED.search(body):
+            continue
+        numbers = procfs.zone_numbers(body)
+        if len(set(_MARKS.findall(body))) == 3 and max(numbers.values()) <= MOST_PAGES:
+            found[zone] = {**numbers, "pcp": sum(one["count"] for one in procfs.pagesets(body))}
+        else:
+            unread.lines += 1
+    return found
 
 
 _PARSERS = {
     BUDDYINFO: procfs.parse_buddyinfo,
-    ZONEINFO: _zones,
     VMSTAT: procfs.parse_vmstat,
     MEMINFO: procfs.parse_meminfo,
     SLABINFO: procfs.parse_slabinfo,

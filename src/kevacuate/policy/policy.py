@@ -211,7 +211,8 @@ def _refuse_crossed(policy: Policy) -> None:
 def _no_knob(name: str, knob: str, takes: Iterable[str], own: PolicyKind | None) -> KevacuateError:
     """The refusal of a knob: what it may have been, and which there are; of hooks their own, as they take all others too."""
     shown = [one for one in takes if not own or one not in KNOBS]
-    listed = ", ".join([*shown, "and the knobs of docs/policies.md"] if own else shown)
+    others = "the knobs of docs/policies.md"
+    listed = ", ".join([*shown, f"and {others}"] if own and shown else shown or [others])
     meant = did_you_mean(knob, takes)
     asked = f"{meant} It" if meant else "it"
     return KevacuateError(f"Policy {name} has no knob {_shown(knob)!r}: {asked} takes {listed}.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from kevacuate.errors import KevacuateError
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
 from kevacuate.observe.files.procadvice import advice_of
 from kevacuate.observe.files.proccounters import counters_answer
 from kevacuate.observe.files.procfree import blocks_answer, free_answer, summed
@@ -38,10 +39,12 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
     dict
         ``kind``, ``files``, ``machines`` (one a folder where several have the same kind of file, see
         :func:`kevacuate.observe.files.procshelf.machine_of`; each :func:`machine_answer`), ``lines_cut`` (too long),
+        ``rows_not_read`` (rows and zones that are damaged or cut off),
         ``damaged`` (sentences about files that end too early), and ``advice``.
 
     """
-    shelf, damaged = read_shelf(files, progress or (lambda done, total: None))
+    unread = Unread()
+    shelf, damaged = read_shelf(files, progress or (lambda done, total: None), unread)
     if not shelf:
         named = files[0].name if len(files) == 1 else f"{len(files):,} files"
         raise KevacuateError(
@@ -52,6 +55,7 @@ def answer(files: Sequence[TextFile], progress: Progress | None = None) -> dict[
         "kind": "proc",
         "files": sorted(file.name for file in files),
         "lines_cut": sum(file.cut for file in files),
+        "rows_not_read": unread.lines,
         "damaged": damaged,
         "machines": machines,
         "advice": [piece for machine in machines for piece in advice_of(machine)],

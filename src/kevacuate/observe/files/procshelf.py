@@ -12,9 +12,10 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from kevacuate.kernel.vmstat import counters
-from kevacuate.kernelfiles.proccopies import Copy, PageTypes, Zone, copies
+from kevacuate.kernelfiles.proccopies import NOT_IN_FILE, Copy, PageTypes, Zone, copies
 from kevacuate.kernelfiles.stamps import EPOCH, Stamp, stamp_of_name
 from kevacuate.kernelfiles.text import TextFile
+from kevacuate.kernelfiles.unread import Unread
 from kevacuate.observe.files.each import take_each
 
 Progress = Callable[[int, int], None]
@@ -24,9 +25,6 @@ MOST_MOMENTS = 20_000
 
 MARKS = ("free", "min", "low", "high", "boost", "present", "managed", "pcp")
 """What is kept of a zone in zoneinfo, in this order: pages."""
-
-MOST_PAGES = 1 << 52
-"""No machine has so many pages: a larger number in a damaged zoneinfo counts as this one."""
 
 MEMINFO = (
     "MemTotal",
@@ -114,7 +112,7 @@ Shelf = dict[str, dict[str, Series]]
 """Name of the machine (the folder that its files lie in; empty where one is enough) to kind to series."""
 
 
-def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, list[str]]:
+def read_shelf(files: Sequence[TextFile], progress: Progress, unread: Unread) -> tuple[Shelf, list[str]]:
     """Read the files; what is wrong with those that end before their end, where there are others.
 
     Parameters
@@ -123,6 +121,8 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, li
         In any order: it makes no difference.
     progress : callable
         Called with (files done, in all).
+    unread : Unread
+        Counts rows of zones that could not be read.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def read_shelf(files: Sequence[TextFile], progress: Progress) -> tuple[Shelf, li
         place, named = machine_of(Path(file.name)), _time_of(Path(file.name))
         found: dict[str, tuple[list[Moment], int]] = {}
         try:
-            _take_copies(file, named, found)
+            _take_copies(file, named, found, unread)
         finally:  # what stands before the place where a file ends too early counts
             for kind, (moments, left_out) in found.items():
                 parts.setdefault((place, kind), []).append(_Part(file.name, moments, left_out))
@@ -170,11 +170,13 @@ def _time_of(path: PurePath) -> Stamp | None:
     return next((stamp for part in reversed(path.parts[-4:]) if (stamp := stamp_of_name(part))), None)
 
 
-def _take_copies(file: TextFile, named: Stamp | None, found: dict[str, tuple[list[Moment], int]]) -> None:
+def _take_copies(
+    file: TextFile, named: Stamp | None, found: dict[str, tuple[list[Moment], int]], unread: Unread
+) -> None:
     """Put into *found*, by kind, a file's copies, and how many were left out. *named* is the time of those that have none."""
     of_node = _OF_NODE.search(file.name) is not None
-    for copy in copies(file.lines()):
-        values = reduced(copy)
+    for copy in copies(file.lines(), unread):
+        values = reduced(copy, unread)
         if not values or (of_node and copy.kind in ("vmstat", "meminfo")):
             continue
         moments, left_out = found.setdefault(copy.kind, ([], 0))
@@ -198,19 +200,46 @@ def chunks_of(free: Mapping[str, array[int]]) -> array[int]:
     return array("q", (sum(counts) for counts in zip_longest(*free.values(), fillvalue=0)))
 
 
-def reduced(copy: Copy) -> Any:
-    """The values of a copy in few bytes: arrays of counts, and of vmstat the counters that are used."""
+def _without_cut(rows: Mapping[Zone, Sequence[Sequence[int]]], unread: Unread) -> set[Zone]:
+    """The zones of a copy whose rows of free chunks have all orders: one kernel has as many in every zone.
+
+    Rows that were cut off are counted. Where some orders were left out on purpose (NOT_IN_FILE), that is nobody's fault.
+    """
+    lengths = {zone: [len(row) for row in of] for zone, of in rows.items()}
+    whole = max((length for of in lengths.values() for length in of), default=0)
+    if any(NOT_IN_FILE in row for of in rows.values() for row in of):
+        return set(rows)
+    unread.lines += sum(length < whole for of in lengths.values() for length in of)
+    return {zone for zone, of in lengths.items() if min(of, default=0) == whole}
+
+
+def _last_has_fewer(rows: Mapping[Zone, Sequence[Sequence[int]]]) -> bool:
+    """Whether the last zone of a pagetypeinfo has rows of fewer types than one before it."""
+    types = [len(of) for of in rows.values()]
+    return bool(types) and types[-1] < max(types)
+
+
+def reduced(copy: Copy, unread: Unread) -> Any:
+    """The values of a copy in few bytes: arrays of counts, and of vmstat the counters that are used; None if nothing is left."""
     values = copy.values
     if isinstance(values, PageTypes):
-        free = {zone: {name: array("q", n) for name, n in of.items()} for zone, of in values.free.items()}
+        rows = {zone: list(of.values()) for zone, of in values.free.items()}
+        ends_early = not values.blocks and _last_has_fewer(rows)
+        unread.lines += ends_early
+        kept = _without_cut(rows, unread) - set([*rows][-1:] if ends_early else ())
+        free = {
+            zone: {name: array("q", n) for name, n in of.items()}
+            for zone, of in values.free.items()
+            if zone in kept
+        }
+        if not (free or values.blocks or values.mixed):
+            return None
         return Types(free, frozenset(values.stopped), values.blocks, values.mixed, values.pageblock_order)
     if copy.kind == "buddyinfo":
-        return {zone: array("q", counts) for zone, counts in values.items()}
+        kept = _without_cut({zone: [counts] for zone, counts in values.items()}, unread)
+        return {zone: array("q", counts) for zone, counts in values.items() if zone in kept}
     if copy.kind == "zoneinfo":
-        return {
-            zone: array("q", (min(numbers[name], MOST_PAGES) for name in MARKS))
-            for zone, numbers in values.items()
-        }
+        return {zone: array("q", (numbers[name] for name in MARKS)) for zone, numbers in values.items()}
     if copy.kind == "meminfo":
         return {name: values[name] for name in MEMINFO if name in values}
     if copy.kind == "slabinfo":

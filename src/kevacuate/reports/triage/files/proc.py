@@ -36,6 +36,10 @@ def words(answer: Mapping[str, Any]) -> str:
         said = ["\n".join(part) for part in _parts(machine) if part]
         paragraphs += [f"{machine['name']}:\n{said[0]}", *said[1:]] if machine["name"] and said else said
     doubts = [f"Lines cut because they are too long: {answer['lines_cut']:,}."] if answer["lines_cut"] else []
+    if answer["rows_not_read"]:
+        doubts.append(
+            f"Rows of zones that are damaged or cut off, and were left out: {answer['rows_not_read']:,}."
+        )
     doubts += [f"Read only in part: {sentence}" for sentence in answer["damaged"]]
     return "\n\n".join([*paragraphs, *(["\n".join(doubts)] if doubts else [])])
 
@@ -130,7 +134,8 @@ def _course(zone: Mapping[str, Any]) -> Iterator[str]:
         when = followed["none_from_time"] or f"copy {followed['none_from'] + 1:,}"
         yield f"From {when} on, no chunk of order {order} or larger was free."
     elif followed["none_moments"]:
-        yield f"No chunk of order {order} or larger was free in {followed['none_moments']:,} copies."
+        none = followed["none_moments"]
+        yield f"No chunk of order {order} or larger was free in {none:,} cop{'y' if none == 1 else 'ies'}."
 
 
 def _anywhere(free: Mapping[str, Any]) -> Iterator[str]:
