@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from kevacuate.errors import KevacuateError
 from kevacuate.kernelfiles.allocfailure import reports
 from kevacuate.kernelfiles.text import TextFile
 from kevacuate.measure.metrics import fragmentation_index, unusable_free_index
@@ -137,6 +138,31 @@ def test_a_report_of_the_field(name: str) -> None:
     assert zones(report) == wanted_zones
     for zone in report["zones"]:
         assert zone["index_says"] == kernel_verdict(zone["index"])
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_that_was_cut_has_its_verdict_or_none(name: str, tmp_path: Path) -> None:
+    """Wherever the log ends; so have the zones of a report with a verdict. A zone that is not shown is not known.
+
+    Marks, reserves and chunks come one after the other: what is missing was taken for 0.
+    """
+    lines = (LOGS / f"{name}.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    wanted, _ = REPORTS[name]
+    right = {(zone["node"], zone["name"]): zone["verdict"] for zone in told(LOGS / f"{name}.txt")[0]["zones"]}
+    for end in range(1, len(lines)):
+        (tmp_path / "log").write_text("".join(lines[:end]), encoding="utf-8")
+        try:
+            found = told(tmp_path / "log")
+        except KevacuateError:
+            continue
+        for report in found:
+            both = wanted["verdict"].split(" and ")  # of one zone fragmentation, of another shortage
+            assert report["verdict"] in (wanted["verdict"], "not known", *both), end
+            for zone in report["zones"] if report["verdict"] != "not known" else ():
+                assert zone["verdict"] in (right[zone["node"], zone["name"]], "not known"), (
+                    end,
+                    zone["name"],
+                )
 
 
 def test_every_log_is_held_to_values() -> None:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from kevacuate.kernel.watermark import ZONES
 from kevacuate.kernelfiles import oom
 from kevacuate.kernelfiles.loglines import LogLine, messages
 from kevacuate.kernelfiles.showmem import (
@@ -24,6 +25,7 @@ from kevacuate.kernelfiles.showmem import (
     free_list,
     goes_on,
     lowmem_reserve,
+    reserve_goes_on,
     sum_of_chunks,
     zone_fields,
 )
@@ -183,6 +185,8 @@ class _Pending:
     zone: Zone
     chunks: bool
     """Whether it is the line of free chunks."""
+    reserve: bool = False
+    """Whether it is the line of lowmem_reserve."""
     lines: int = 0
 
 
@@ -307,6 +311,7 @@ class Reader:
             zone = next((zone for zone in report.zones if not zone.reserve), None)
             if zone is not None:
                 zone.reserve = reserve
+                self._last[line.caller] = _Pending(report, zone, chunks=False, reserve=True)
                 return
 
     def _goes_on(self, line: LogLine) -> bool:
@@ -315,6 +320,9 @@ class Reader:
         if told is None:
             return False
         told.lines += 1
+        if told.reserve and told.lines <= len(ZONES) and (more := reserve_goes_on(line.text)):
+            told.zone.reserve = (*told.zone.reserve, *more)[: len(ZONES)]
+            return True
         if not told.chunks and goes_on(line.text):
             for name, number in fields(line.text).items():
                 told.zone.fields.setdefault(name, number)

@@ -31,6 +31,7 @@ _RESERVE = re.compile(r"lowmem_reserve\[\]:((?: +-?\d{1,15})*)")
 _FREE_LIST = re.compile(rf"(?:Node (\d{{1,4}}) )?\b({_NAMES}): *(?=\d+\*\d+kB|$)")
 _CHUNKS = re.compile(r"(\d{1,12})\*(\d{1,9})kB(?: ?\(([A-Z]{0,8})\))?")
 _TOTAL = re.compile(r"= ?(\d{1,15})kB")
+_MORE_RESERVE = re.compile(r" *\d{1,15}(?: +\d{1,15}){0,7} *")
 _MORE_FIELDS = re.compile(
     r"(?:[\w()]+: ?\d+[kK]B ?)+(?:pages_scanned:\d+ ?)?(?:all_unreclaimable\? (?:yes|no))?"
 )
@@ -87,6 +88,11 @@ def lowmem_reserve(text: str) -> tuple[int, ...] | None:
     """Pages by zone index of a ``lowmem_reserve[]:`` line; None if it is none."""
     found = _RESERVE.search(text) if "lowmem_reserve" in text else None
     return None if found is None else tuple(int(number) for number in found[1].split()[: len(ZONES)])
+
+
+def reserve_goes_on(text: str) -> tuple[int, ...]:
+    """The numbers of a line that is the rest of a ``lowmem_reserve[]:`` line: wrapped, or printed piece by piece; none if not."""
+    return tuple(map(int, text.split())) if _MORE_RESERVE.fullmatch(text) else ()
 
 
 def free_list(text: str) -> tuple[int, str, str] | None:

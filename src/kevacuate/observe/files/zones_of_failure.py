@@ -8,7 +8,7 @@ A report is written after the allocation failed: what is free by then may be mor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 from kevacuate.kernel import gfp
@@ -183,7 +183,24 @@ def explained(report: Report) -> dict[str, Any]:
     ]
     verdicts = [zone["verdict"] for zone in told["zones"] if zone["verdict"]]
     told["verdict"] = NO_ZONE if told["zones"] and not verdicts else _verdict(verdicts)
+    if told["verdict"] != SERVED and all(_not_shown(report.zones, names, highest) for names in layouts):
+        told["verdict"] = NOT_KNOWN
     return told
+
+
+def _not_shown(zones: Sequence[Zone], names: tuple[str, ...], highest: str) -> bool:
+    """Whether a log was cut before a zone that the request may take from: lowmem_reserve of a lower zone counts its pages.
+
+    An entry grows where the zone of its index has pages (setup_per_zone_lowmem_reserve).
+    """
+    shown = {(zone.node, zone.name) for zone in zones}
+    end = names.index(highest) + 1 if highest in names else len(names)
+    return any(
+        after > before and (zone.node, names[index]) not in shown
+        for zone in zones
+        for index, (before, after) in enumerate(pairwise(zone.reserve[:end]), 1)
+        if index > names.index(zone.name)
+    )
 
 
 def _verdict(zones: Sequence[str]) -> str:
@@ -256,7 +273,8 @@ def _zone(
             else None
         )
         found["reasons"] = _reasons(found, enough, may.past_marks or free > mark, stuck, order)
-        found["verdict"] = _zone_verdict(found, zone, order)
+        untold = index is not None and index >= len(zone.reserve)
+        found["verdict"] = NOT_KNOWN if untold and enough else _zone_verdict(found, zone, order)
     return found
 
 
@@ -305,6 +323,8 @@ def _zone_verdict(found: dict[str, Any], zone: Zone, order: int) -> str:
     reasons = found["reasons"]
     if "free" not in zone.fields or "min" not in zone.fields:
         return NOT_KNOWN
+    if not zone.whole and RESERVE not in reasons and (order > 0) == bool(reasons):
+        return NOT_KNOWN  # the chunks tell fragmentation, and of order 0 what is kept for atomic requests
     chunkless = bool({NO_CHUNK, OTHER_TYPES, HIGHER_ORDERS} & set(reasons)) and order > 0
     if RESERVE in reasons and not chunkless:
         return PROTECTED
