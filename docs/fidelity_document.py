@@ -46,7 +46,7 @@ ABOUT = {
         "and the boost are simulated. `pcp->count` follows the recorded refills and drains once a decision has been compared.",
         "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded. "
         "Kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees). One number per recording, the "
-        "phase of the one-second decay: of 250 phases that are all carried along, the one with the fewest mismatches.",
+        "phase of the one-second decay: of 1,000 phases that are all carried along, the one with the fewest mismatches.",
         "the size of every refill, also of those that bring nothing. For every free that drains in the model or the kernel, "
         "whether it does and the size of each sub-batch. The decay's drains. At every dump every field of every per-CPU list "
         "set, its bounds as derived from the zone's marks and size.",

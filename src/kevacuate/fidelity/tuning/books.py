@@ -3,7 +3,7 @@
 
 The phase of the one-second decay is not recorded. It is fitted: the level carries all :data:`PHASES` of them along, each with
 its own ``high`` and ``alloc_factor`` (count, free_count and flags do not depend on it), counts each one's mismatches, and
-keeps the one with the fewest.
+keeps the one with the fewest. A phase is what jiffies are, modulo :data:`PHASES`, at the recording's time 0.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy.typing as npt
 PHASE_NS = 4_000_000
 """Distance of two phases: a jiffy at HZ=250."""
 
-PHASES = 250
-"""Phases of a second."""
+PHASES = 1000
+"""Jiffies after which the vmstat worker's ticks repeat: of a second at HZ=250 and of the timer wheel's eight."""
 
 KINDS = (
     "size of a refill (gt_rmq 0)",
@@ -49,13 +49,14 @@ INPUTS = (
     "counts at an insertion (gt_rmq 5) that showed a page taken before its mm_page_alloc",
     "compared frees that showed a page taken before its mm_page_alloc",
     "sub-batches before the first free: their drain began before the start",
+    "kswapd's activity: balance_pgdat at its wake-up of kcompactd, before its end's event",
 )
 """What is taken from the recording, by number."""
 
 (
     N_ALLOCS, N_INSERTED, N_FREES, N_REFILLS, N_CHUNKS, N_DRAINED, N_FULL, N_BOOSTS, N_BALANCES, N_INFERRED, N_CORRECTED, N_EARLY,
-    N_UNSEEN, N_BEFORE,
-) = range(14)  # fmt: skip
+    N_UNSEEN, N_BEFORE, N_WAKES,
+) = range(15)  # fmt: skip
 
 CAUSES = (
     "size of a refill",
@@ -112,7 +113,8 @@ SL_BELOW = 12
 SL_OPEN = 13  # whether some phase expects more sub-batches
 SL_FREE_HIGH = 14
 SL_TASK = 15
-SW = 16
+SL_CLEARS = 16  # zone plus 1 whose BELOW_HIGH may be cleared once the drain is over; 0: no sub-batch was seen
+SW = 17
 
 # Per CPU: the free just committed, while its first sub-batch may still come.
 W_PID = 0  # plus 1; 0: none
@@ -126,7 +128,7 @@ W_LOCKED = 7  # pfn of the last mm_page_alloc_zone_locked
 W_RUN = 8  # pid of the task that runs
 W_BEFORE = 9  # pid of the one before
 W_COMMITS = 10  # insertions in its run
-W_CLEARING = 11  # zone plus 1 whose BELOW_HIGH may be cleared once the drained pages are counted
+W_CLEARING = 11  # pages of a sub-batch that are still to be counted
 W_FREE_COUNT = 12
 W_FREE_HIGH = 13
 W_DRAINER = 14  # pid of the task whose sub-batch that was
@@ -165,7 +167,9 @@ class TuningBooks(NamedTuple):
     last: npt.NDArray[np.int64]
     """Per CPU: time of its last event."""
     due: npt.NDArray[np.int64]
-    """Per CPU: time of the next tick, and which phase's it is."""
+    """Per CPU: time of the next jiffy, and its number, modulo PHASES."""
+    woken: npt.NDArray[np.int64]
+    """Per CPU and phase: when its timer last expired late, as the CPU woke up."""
     slots: npt.NDArray[np.int64]
     left: npt.NDArray[np.int32]
     """Per slot and phase: pages still to be drained."""
@@ -185,6 +189,8 @@ class TuningBooks(NamedTuple):
     scanned: npt.NDArray[np.int64]
     inputs: npt.NDArray[np.int64]
     facts: npt.NDArray[np.int64]
+    balancer: npt.NDArray[np.int64]
+    """Per node: pid plus 1 of the task whose balance_pgdat is under way, or 0; the order that it is for."""
     zone_of: npt.NDArray[np.int64]
     zone_index: npt.NDArray[np.int64]
     """The model's zone to the recorded index."""
@@ -216,6 +222,7 @@ def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]
         skip=np.zeros(cpus * PHASES, np.uint8),
         last=np.zeros(cpus, np.int64),
         due=np.zeros(2 * cpus, np.int64),
+        woken=np.zeros(cpus * PHASES, np.int64),
         slots=np.zeros(SLOTS * SW, np.int64),
         left=np.zeros(SLOTS * PHASES, np.int32),
         said=np.zeros(SLOTS * PHASES, np.int32),
@@ -231,6 +238,7 @@ def new_books(npages: int, zones: int, cpus: int, zone_of: npt.NDArray[np.int64]
         scanned=np.zeros(2 * 4096, np.int64),
         inputs=np.zeros(len(INPUTS), np.int64),
         facts=np.zeros(FACTS, np.int64),
+        balancer=np.zeros(2 * zones, np.int64),
         zone_of=zone_of,
         zone_index=zone_index,
     )

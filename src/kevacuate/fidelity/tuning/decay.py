@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The tuning level's one-second decay under every phase, compiled: decay_pcp_high as the vmstat worker calls it.
 
-The worker's timer is deferrable and rounded to a phase of the second (:func:`wake_up`), and the worker waits for the CPU. A decay
-that drains is seen, and happens when it is; one that does not happens at the tick, unless a free soon shows that it has not.
+The worker's timer is rounded to a second, and then by the timer wheel to eight jiffies (:func:`expiry`). It is deferrable
+(:func:`wake_up`), and the worker waits for the CPU. A decay that drains is seen, and happens when it is; one that does not
+happens at the tick, unless a free soon shows that it has not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ WAIT_NS = 100_000_000
 
 WORKER_NS = 50_000_000
 """The longest that the vmstat worker waits for the CPU after its tick: visible ones in emulated kernels came 1 to 40 ms after."""
+
+HZ = 250
+"""Jiffies of a second: the recorded kernels' configuration, and Debian's."""
+
+SECONDS = PHASES // HZ
+
+LVL_CLK_SHIFT = 3
+"""Jiffies of the wheel's level 1, as a power of two (timer.c:153)."""
 
 IDLE_NS = 250_000_000
 """A CPU without an event for so long was idle: a quarter of a second is also what round_jiffies rounds by."""
@@ -96,41 +105,75 @@ def take_decay_back(b: TuningBooks, pcp: int, p: int, count: int, ts: int) -> bo
     return False
 
 
+@part(inline=True)
+def second(n: int, cpu: int) -> int:
+    """The n-th second of the cycle in jiffies, skewed by three for each CPU, as round_jiffies_relative does (timer.c:348)."""
+    return n * HZ - 3 * cpu + PHASES
+
+
+@part(inline=True)
+def expiry(n: int, cpu: int) -> int:
+    """When a timer set to that second expires: its level of the wheel rounds up, to the next multiple of 8 (timer.c:524).
+
+    All lie 63 to 503 jiffies ahead when they are set, which is level 1. So ticks come 248, 248, 248 and 256 jiffies apart.
+    """
+    return ((second(n, cpu) >> LVL_CLK_SHIFT) + 1) << LVL_CLK_SHIFT
+
+
+@part(inline=True)
+def phase_at(number: int, n: int, cpu: int) -> int:
+    """Whose n-th tick a jiffy is."""
+    return (number + 2 * PHASES - expiry(n, cpu)) % PHASES
+
+
 @part(cold=True)
 def tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
-    """The phase that is due on a CPU, at *now*."""
-    p = b.due[2 * cpu + 1] + 0
+    """The phases whose tick a jiffy is, on a CPU, at *now*."""
+    number = b.due[2 * cpu + 1] + 0
     b.due[2 * cpu] += PHASE_NS
-    b.due[2 * cpu + 1] = p + 1 if p + 1 < PHASES else 0
-    waited = p - WAIT_NS // PHASE_NS if p >= WAIT_NS // PHASE_NS else p - WAIT_NS // PHASE_NS + PHASES
-    for z in range(s.cfg.nr_zones):
-        give_up_decay(s, b, z, cpu, waited, now, position)
-    skip = cpu * PHASES + p
-    if b.skip[skip]:
-        b.skip[skip] = 0
-    else:
-        vmstat_update(s, b, cpu, p, now, position)
+    b.due[2 * cpu + 1] = number + 1 if number + 1 < PHASES else 0
+    for n in range(SECONDS):
+        p = phase_at(number, n, cpu)
+        waited = phase_at(number - WAIT_NS // PHASE_NS, n, cpu)
+        for z in range(s.cfg.nr_zones):
+            give_up_decay(s, b, z, cpu, waited, now, position)
+        skip = cpu * PHASES + p
+        if b.skip[skip]:
+            b.skip[skip] = 0
+        else:
+            vmstat_update(s, b, cpu, p, now, position)
+
+
+@part(cold=True)
+def late_tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
+    """A jiffy that passed while the CPU was idle: a phase's timer expires once, at *now*, however many of its ticks were missed.
+
+    It is then set to the next second, but one further if a quarter of one has passed: round_jiffies_relative (timer.c:348).
+    """
+    number = b.due[2 * cpu + 1] + 0
+    behind = (now - b.due[2 * cpu]) // PHASE_NS
+    for n in range(SECONDS):
+        here = cpu * PHASES + phase_at(number, n, cpu)
+        if b.woken[here] != now and b.skip[here] == 0:
+            vmstat_update(s, b, cpu, phase_at(number, n, cpu), now, position)
+        b.woken[here] = now
+        b.skip[here] = 1 if behind + expiry(n, cpu) - second(n, cpu) >= HZ // 4 else 0
+    b.due[2 * cpu] += PHASE_NS
+    b.due[2 * cpu + 1] = number + 1 if number + 1 < PHASES else 0
 
 
 @part(cold=True)
 def wake_up(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
-    """The CPU was idle: its timer is deferrable, and expires once, when it wakes up.
-
-    It is then set to the next tick but a quarter of a second from now at least: round_jiffies_relative (timer.c:348).
-    """
-    behind = (now - b.due[2 * cpu]) // PHASE_NS
-    if behind >= PHASES:
-        b.due[2 * cpu] += behind // PHASES * PHASES * PHASE_NS - PHASES * PHASE_NS
-        b.due[2 * cpu + 1] = b.due[2 * cpu + 1] % PHASES
-    while b.due[2 * cpu] + PHASES * PHASE_NS <= now:
-        b.due[2 * cpu] += PHASE_NS
-        b.due[2 * cpu + 1] = b.due[2 * cpu + 1] + 1 if b.due[2 * cpu + 1] + 1 < PHASES else 0
+    """The CPU was idle: its timer is deferrable, and expires once, when it wakes up. Of 256 jiffies one is each phase's tick."""
+    missed = (now - b.due[2 * cpu]) // PHASE_NS - 256
+    if missed > 0:
+        b.due[2 * cpu] += missed * PHASE_NS
+        b.due[2 * cpu + 1] = (b.due[2 * cpu + 1] + missed) % PHASES
+    for z in range(s.cfg.nr_zones):
+        for p in range(PHASES):
+            give_up_decay(s, b, z, cpu, p, now, position)
     while b.due[2 * cpu] <= now:
-        late = now - b.due[2 * cpu]
-        skip = cpu * PHASES + b.due[2 * cpu + 1]
-        tick(s, b, cpu, now, position)
-        if late >= IDLE_NS:
-            b.skip[skip] = 1
+        late_tick(s, b, cpu, now, position)
 
 
 @part(cold=True)

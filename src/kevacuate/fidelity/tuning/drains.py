@@ -185,5 +185,6 @@ def drain(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
     if begins and count < lists.high_min and not b.slots[sl + bk.SL_ACTIVE]:
         put_right(s, b, 1, e.ts[i] + 0)
     compare_sub_batch(b, w, asked, step, count)
-    b.cpu[waits + bk.W_CLEARING] = z + 1
+    b.slots[sl + bk.SL_CLEARS] = z + 1
+    b.cpu[waits + bk.W_CLEARING] = min(asked, count)
     b.cpu[waits + bk.W_DRAINER] = pid

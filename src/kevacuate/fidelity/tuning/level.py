@@ -137,11 +137,11 @@ class TuningLevel(Level):
         self._load_fields(recorded)
         books.decay[:] = 0
         books.skip[:] = 0
+        books.woken[:] = 0
         books.last[:] = recorded.ts
         for cpu in range(self._cpus):
-            early = 3 * cpu * bk.PHASE_NS  # round_jiffies: (jiffies + 3 * cpu) % HZ == 0
-            number = -(-(recorded.ts + early) // bk.PHASE_NS)
-            books.due[2 * cpu : 2 * cpu + 2] = number * bk.PHASE_NS - early, number % bk.PHASES
+            number = -(-recorded.ts // bk.PHASE_NS)
+            books.due[2 * cpu : 2 * cpu + 2] = number * bk.PHASE_NS, number % bk.PHASES
         self._started = True
 
     def _load_fields(self, recorded: AllocatorState) -> None:

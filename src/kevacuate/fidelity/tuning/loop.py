@@ -43,6 +43,7 @@ from kevacuate.fidelity.tuning.phases import (
     may_matter,
 )
 from kevacuate.fidelity.tuning.slots import (
+    drains_over,
     free_slot,
     goes_on,
     open_slot,
@@ -93,6 +94,8 @@ def commit(s: View, b: TuningBooks, e: EventChunk, i: int, pfn: int, order: int,
     if b.cpu[waits + bk.W_PID]:
         drained_nothing(s, b, cpu, e.ts[i] + 0)
     drain_counted(s, b, cpu)
+    if s.zone[z].below_high:
+        drains_over(s, b, pid)
     pcp = pcp_number(s, z, cpu)
     lists = s.pcp[pcp]
     set_aside(s, b, pfn, order)
@@ -190,7 +193,12 @@ def other_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
         scans(b, e, i)
     elif kind == ev.COMPACTION_TRY_TO_COMPACT_PAGES:
         no_chunk_found(s)
-    elif kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN or kind == ev.VMSCAN_BALANCE_PGDAT_END:
+    elif (
+        kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN
+        or kind == ev.VMSCAN_BALANCE_PGDAT_END
+        or kind == ev.COMPACTION_WAKEUP_KCOMPACTD
+        or kind == ev.COMPACTION_SUITABLE
+    ):
         vmscan_event(s, b, e, i)
     elif (
         kind == ev.COMPACTION_ISOLATE_FREEPAGES or kind == ev.COMPACTION_FAST_ISOLATE_FREEPAGES
@@ -248,7 +256,7 @@ def tuning_rows(
                 taken(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
             b.cpu[cpu * bk.WW + bk.W_LOCKED] = -1
         elif kind == ev.MM_PAGE_PCPU_DRAIN:
-            drained(s, b, e.pfn[i] + 0, e.order[i] + 0)
+            drained(s, b, cpu + 0, e.pfn[i] + 0, e.order[i] + 0)
         elif kind == ev.MM_PAGE_FREE or kind == ev.MM_PAGE_FREE_BATCHED:
             if not b.facts[bk.F_INSERTIONS]:
                 free_without_insertions(s, b, e, w, i)

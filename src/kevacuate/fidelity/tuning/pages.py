@@ -127,13 +127,18 @@ def taken(s: View, b: TuningBooks, cpu: int, pfn: int, order: int) -> None:
 
 
 @part(inline=True)
-def drained(s: View, b: TuningBooks, pfn: int, order: int) -> None:
-    """mm_page_pcpu_drain: a chunk went back to the buddy lists."""
+def drained(s: View, b: TuningBooks, cpu: int, pfn: int, order: int) -> None:
+    """mm_page_pcpu_drain: a chunk went back to the buddy lists; a sub-batch is over with its last."""
     b.inputs[bk.N_DRAINED] += 1
     z = page_zone(s, pfn)
     if not b.facts[bk.F_LISTS]:
         s.zone[z].nr_free_pages += 1 << order
     set_aside(s, b, pfn, order)
+    at = cpu * bk.WW
+    if b.cpu[at + bk.W_CLEARING] > 1 << order:
+        b.cpu[at + bk.W_CLEARING] -= 1 << order
+    else:
+        drain_counted(s, b, cpu)
 
 
 @part(cold=True)

@@ -42,11 +42,46 @@ def cause_of(s: View, b: TuningBooks, w: int, p: int) -> int:
 
 
 @part(cold=True)
+def drain_over(s: View, b: TuningBooks, w: int) -> None:
+    """The loop over a free's sub-batches has ended: only now may BELOW_HIGH be cleared (free_frozen_page_commit, :2914)."""
+    sl = w * bk.SW
+    if b.slots[sl + bk.SL_CLEARS]:
+        clear_below_high(s, b.slots[sl + bk.SL_CLEARS] - 1)
+        b.slots[sl + bk.SL_CLEARS] = 0
+
+
+@part(cold=True)
+def drains_over(s: View, b: TuningBooks, pid: int) -> None:
+    """A task frees again, so its drains are over."""
+    for w in range(bk.SLOTS):
+        if b.slots[w * bk.SW + bk.SL_PID] == pid + 1:
+            drain_over(s, b, w)
+
+
+@part(cold=True)
+def more_expected(b: TuningBooks, w: int) -> bool:
+    """Whether a drain goes on under the phase that has the fewest mismatches so far; of equals, under any."""
+    fewest = 1 << 60
+    more = False
+    for p in range(bk.PHASES):
+        wrong = 0
+        for kind in range(bk.ND):
+            wrong += b.tally[(p * bk.ND + kind) * 2 + 1]
+        left = b.left[w * bk.PHASES + p] > 0
+        if wrong < fewest:
+            fewest, more = wrong, left
+        elif wrong == fewest:
+            more = more or left
+    return more
+
+
+@part(cold=True)
 def settle(s: View, b: TuningBooks, w: int) -> None:
     """A free's drain is over: count it under each phase under which it drained, or if the kernel's did."""
     sl = w * bk.SW
     if b.slots[sl + bk.SL_PID] == 0:
         return
+    drain_over(s, b, w)
     b.slots[sl + bk.SL_PID] = 0
     drains = b.slots[sl + bk.SL_DRAINS] + 0
     pcp = b.slots[sl + bk.SL_PCP] + 0
@@ -123,6 +158,7 @@ def open_slot(b: TuningBooks, w: int, cpu: int, ts: int, count: int, active: int
     b.slots[sl + bk.SL_ACTIVE] = active
     b.slots[sl + bk.SL_BELOW] = below
     b.slots[sl + bk.SL_OPEN] = 1
+    b.slots[sl + bk.SL_CLEARS] = 0
     b.cpu[at + bk.W_SLOT] = w
     for p in range(bk.PHASES):
         b.said[w * bk.PHASES + p] = b.left[w * bk.PHASES + p]
@@ -153,8 +189,9 @@ def settle_finished(s: View, b: TuningBooks, pid: int) -> None:
 
 
 @part(cold=True)
-def end_drain(b: TuningBooks, w: int) -> None:
+def end_drain(s: View, b: TuningBooks, w: int) -> None:
     """A drain asks for no more."""
+    drain_over(s, b, w)
     b.slots[w * bk.SW + bk.SL_OPEN] = 0
     for p in range(bk.PHASES):
         b.left[w * bk.PHASES + p] = 0
@@ -170,20 +207,21 @@ def goes_on(s: View, b: TuningBooks, cpu: int, pid: int) -> None:
         )
         empty = s.pcp[b.slots[sl + bk.SL_PCP]].count == 0
         if mine and (empty or b.slots[sl + bk.SL_CPU] != cpu):
-            end_drain(b, w)
+            end_drain(s, b, w)
 
 
 @part(cold=True)
 def sub_batch_done(s: View, b: TuningBooks, cpu: int) -> None:
-    """The pages of a free's sub-batch have been counted: BELOW_HIGH may be cleared, and an empty list ends the drain."""
-    clear_below_high(s, b.cpu[cpu * bk.WW + bk.W_CLEARING] - 1)
+    """The pages of a free's sub-batch have been counted: an empty list ends the drain, and so does the last sub-batch."""
     b.cpu[cpu * bk.WW + bk.W_CLEARING] = 0
     pid = b.cpu[cpu * bk.WW + bk.W_DRAINER]
     for w in range(bk.SLOTS):
         sl = w * bk.SW
-        mine = (
-            b.slots[sl + bk.SL_PID] == pid + 1 and b.slots[sl + bk.SL_DRAINS] > 0 and b.slots[sl + bk.SL_OPEN]
-        )
+        mine = b.slots[sl + bk.SL_PID] == pid + 1 and b.slots[sl + bk.SL_DRAINS] > 0
+        if not mine:
+            continue
         empty = s.pcp[b.slots[sl + bk.SL_PCP]].count == 0
-        if mine and empty and b.slots[sl + bk.SL_CPU] == cpu:
-            end_drain(b, w)
+        if b.slots[sl + bk.SL_OPEN] and empty and b.slots[sl + bk.SL_CPU] == cpu:
+            end_drain(s, b, w)
+        elif not b.slots[sl + bk.SL_OPEN] or not more_expected(b, w):
+            drain_over(s, b, w)

@@ -44,11 +44,12 @@ def notes(
     lines = [
         f"{quiet:,} frees that drained neither in the model nor in the kernel are not counted as decisions",
         "pcp->count follows the recorded refills and drains after each has been compared, so that an error does not spread",
-        f"the decay's phase was fitted. {phase * bk.PHASE_NS / 1e9:.3f} s past each second of the recording's clock has the "
-        f"fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it. The median of all {bk.PHASES} phases has "
+        f"the decay's phase was fitted. {phase * bk.PHASE_NS / 1e9:.3f} s past every fourth second of the recording's clock has "
+        f"the fewest mismatches, {int(wrong[0]):,}, as have {fits - 1} phases beside it. The median of all {bk.PHASES} has "
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
         "a decay that drains nothing is not seen. It happens at the fitted phase, or up to 50 ms later if a free that has been "
         "compared shows so. A decay that drains happens at its first recorded drain",
+        "kswapd counts as active until balance_pgdat ends, or until it wakes kcompactd there: the end's event may come late",
     ]
     if skipped:
         lines.append(

@@ -106,12 +106,39 @@ def balance_ends(s: View, node: int) -> None:
 
 @part(cold=True)
 def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
-    """Begin and end of balance_pgdat, where they are recorded."""
-    if e.kind[i] == ev.VMSCAN_BALANCE_PGDAT_BEGIN:
+    """Begin and end of balance_pgdat, where they are recorded, and kswapd's wake-up of kcompactd within one.
+
+    The end's event comes last: RECLAIM_ACTIVE is cleared and the boost given back before kcompactd is woken (balance_pgdat).
+    Kswapd may be preempted between the two, so what it asks about kcompactd ends the run already.
+    """
+    kind, node = e.kind[i], e.a[i] + 0
+    if node < 0 or node >= s.cfg.nr_nodes:
+        return
+    if kind == ev.VMSCAN_BALANCE_PGDAT_BEGIN:
         b.inputs[bk.N_BALANCES] += 1
-        balance_begins(s, e.a[i] + 0, e.b[i] + 0, b.zone_index)
-    else:
-        balance_ends(s, e.a[i] + 0)
+        balance_begins(s, node, e.b[i] + 0, b.zone_index)
+        b.balancer[2 * node], b.balancer[2 * node + 1] = e.pid[i] + 1, e.order[i]
+    elif kind == ev.VMSCAN_BALANCE_PGDAT_END:
+        balance_ends(s, node)
+        b.balancer[2 * node] = 0
+    elif asks_for_kcompactd(s, b, e, i):
+        b.inputs[bk.N_WAKES] += 1
+        balance_ends(s, node)
+        b.balancer[2 * node] = 0
+
+
+@part(cold=True)
+def asks_for_kcompactd(s: View, b: TuningBooks, e: EventChunk, i: int) -> bool:
+    """Whether kswapd's balance_pgdat is at wakeup_kcompactd, which asks for a pageblock whatever the run was for.
+
+    mm_compaction_suitable says so, too, unless the run itself is for that order: then should_continue_reclaim asks as well.
+    """
+    node = e.a[i]
+    if b.balancer[2 * node] != e.pid[i] + 1:
+        return False
+    if e.kind[i] == ev.COMPACTION_WAKEUP_KCOMPACTD:
+        return True
+    return e.order[i] == s.cfg.pageblock_order and b.balancer[2 * node + 1] < s.cfg.pageblock_order
 
 
 @part
