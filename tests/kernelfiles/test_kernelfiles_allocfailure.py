@@ -103,6 +103,7 @@ def test_the_oom_killer_asked_for_by_sysrq_and_without_a_victim() -> None:
                 "COMPACTION is disabled!!!",
                 "CPU: 1 PID: 9 Comm: tar Not tainted 6.1.0 #1",
                 ZONE.format(400),
+                "lowmem_reserve[]: 0 0",
                 "Node 0 Normal: 100*4kB (U) 0*8kB 0*16kB = 400kB",
                 "Out of memory and no killable processes...",
                 "Kernel panic - not syncing: System is deadlocked on memory",
