@@ -131,6 +131,20 @@ def test_help_has_an_example(command: str) -> None:
     assert f"Example: kevacuate {command} " in call(command, "--help").stdout
 
 
+def test_a_last_line_without_an_end_is_told(tmp_path: Path) -> None:
+    """A text that was cut inside a number is read without complaint: nothing but the missing end shows it."""
+    line = "bash-7 [000] .... 1.000001: mm_page_free: page=0x1 pfn=0x{} order={}"
+    whole = line.format("10", 0) + "\n" + line.format("2000", 10) + "\n"
+    said = []
+    for cut in (0, 1, 2):
+        (tmp_path / "t.txt").write_text(whole[: len(whole) - cut])
+        done = call("import", tmp_path / "t.txt", "-o", tmp_path / f"{cut}.kev")
+        assert done.returncode == 0
+        (orders,) = (chunk.order.tolist() for chunk in Recording.open(tmp_path / f"{cut}.kev").events())
+        said.append((orders[1], "The file's last line has no end" in done.stdout))
+    assert said == [(10, False), (10, True), (1, True)]
+
+
 def test_import_of_standard_input(tmp_path: Path) -> None:
     import gzip
     import subprocess

@@ -67,6 +67,14 @@ def _joined(about: About) -> str:
     return f"{events} on several lines, as mail programs wrap them; the lines were joined."
 
 
+def _unended(about: About) -> str:
+    if not about.get("last_line_unended"):
+        return ""
+    return (
+        "The file's last line has no end: if the file was cut off, the values of its last event may be, too."
+    )
+
+
 def _lines_lack(about: About) -> str:
     lacks = about.get("lines_lack", ())
     if "cpu" not in lacks:
@@ -161,7 +169,8 @@ def _states(about: About) -> str:
 
 
 _SAID: tuple[Callable[[About], str], ...] = (
-    _lost, _losses_hidden, _not_read, _joined, _lines_lack, _clock, _states, _kernel, _migratetypes, _ownership, _flags, _names,
+    _lost, _losses_hidden, _not_read, _unended, _joined, _lines_lack, _clock, _states, _kernel, _migratetypes, _ownership, _flags,
+    _names,
 )  # fmt: skip
 
 

@@ -118,6 +118,8 @@ class TextSource:
         self._held_lines = 0
         self._cpus = 0
         self._without_cpu = self._begun = False
+        self.unended = False
+        """Whether the last line has no end: a file that was cut off has such a one, and its values may be cut, too."""
         self._buffer: str | None = None
         self._check_buffer()
 
@@ -159,6 +161,7 @@ class TextSource:
             while raw := read_line(file, self.path, LONGEST_LINE):
                 number += 1
                 self.done += len(raw)
+                self.unended = not raw.endswith(b"\n")
                 line = raw.decode("utf-8", "replace").strip()
                 if number == 1:
                     line = line.removeprefix("\ufeff")
@@ -387,6 +390,7 @@ class TextSource:
             "other_events": self.others,
             "lines_not_read": self.unread,
             "lines_joined": self.joined,
+            "last_line_unended": self.unended,
             "names_not_known": sorted(self.names.unknown),
             "migratetypes_assumed": self.kernel.how == PROVEN and either,
             "gfp_numbers_unmapped": self.names.numbers,
