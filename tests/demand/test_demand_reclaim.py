@@ -232,6 +232,22 @@ def test_a_fault_is_a_use_by_page_table_and_a_read_is_none():
     assert rows[1:] == [(ACCESS, 0, 0, 1), (ACCESS, 0, 0, 0)]
 
 
+def test_a_fault_maps_what_is_there_on_both_sides_of_what_is_missing():
+    events = [*cached(8, 0), *cached(10, 2), map_pages(0, 3)]
+    assert rows_of(events)[0][2:] == [(ACCESS, 0, 0, 1), (ACCESS, 1, 0, 1)]
+
+
+def test_a_fault_uses_what_it_maps_and_not_what_is_mapped():
+    """A page that comes again is mapped anew. A fault that maps nothing more is of another task's page table."""
+    first, second = (ACCESS, 0, 0, 1), (ACCESS, 1, 0, 1)
+    events = [*cached(8, 0), map_pages(0, 3), *cached(9, 1), map_pages(0, 3)]
+    assert [row for row in rows_of(events)[0] if row[0] == ACCESS] == [first, second]
+    again = [*events, map_pages(0, 3)]
+    assert [row for row in rows_of(again)[0] if row[0] == ACCESS] == [first, second, first, second]
+    gone = [*events, kswapd_runs(), *reclaimed(9, 1), read(9), add(9, 1), map_pages(0, 3)]
+    assert [row[1] for row in rows_of(gone)[0] if row[0] == ACCESS] == [0, 1, 1]
+
+
 def test_a_fault_explains_the_accessed_bit_that_reclaim_finds_next():
     """One use is one row: the next look finds a bit that the fault has not set, or clears what a fault has set."""
     fault = Event(K.MM_FILEMAP_FAULT, a=5, b=7, c=3, d=0)

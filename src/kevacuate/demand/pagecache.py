@@ -12,9 +12,10 @@ Where a recording has the filemap events (include/trace/events/filemap.h), they 
   pages of several folios lie, or of a part of it alone, GATHER rows before the ALLOC row make them one.
 * Each read makes one ACCESS row a folio, at most a batch of them (FOLIO_BATCH_SIZE): filemap_read emits one event a batch and
   marks each of its folios accessed, but not one that the task's last read ended in.
-* A page that is mapped is used by page table: at the fault, and where the recorded kernel's reclaim found an accessed bit
-  (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped) that no fault since its last look explains,
-  which is a use some time before. A huge folio that was found used is used on, every USE_NS, until a look finds it unused.
+* A page that is mapped is used by page table: at the fault that maps it, not at one that maps others around it, and where the
+  recorded kernel's reclaim found an accessed bit (``gt_rec``, ``gt_lru``: activated, kept or rotated as referenced while mapped)
+  that no fault since its last look explains, which is a use some time before. A huge folio that was found used is used on, every
+  USE_NS, until a look finds it unused.
 * ``gt_gen`` shows every mark of a kernel that runs the multi-gen LRU, and what its walks of page tables find used. Then each
   mark makes an ACCESS row, and reads make none. Without ``gt_gen``, ``mm_lru_activate`` of such a kernel says that a page table
   was used.
@@ -32,6 +33,7 @@ from kevacuate.demand.shadows import (
     FILE_FIRST,
     FILE_LENGTH,
     FILE_MAPPED,
+    IN_TABLE,
     INDEX_BITS,
     INDEXES,
     NO_FILE,
@@ -75,6 +77,9 @@ IS_READ, IS_READ_AROUND, LENGTH_BIT = 1, 2, 2
 
 HUGE_ORDER = 9
 """Order of a folio that one entry of a page table maps, on machines with pages of 4 KiB."""
+
+FAULT_AROUND = 512
+"""Pages that one fault maps at most: those of a page table (should_fault_around, mm/memory.c)."""
 
 USE_NS = 84_000_000
 """How far apart the uses of a huge mapped folio lie, ns: the likeliest mean time, if they come at random, of 59 looks of a
@@ -301,6 +306,28 @@ def _is_mapped(s: Tables, key: int, end: int) -> None:
 
 
 @part
+def _in_table(s: Tables, key: int) -> bool:
+    """Whether a page table maps the page, as far as events tell."""
+    return s.cache_key[find_place(s, key + IN_TABLE)] != 0
+
+
+@part
+def _is_there(s: Tables, key: int) -> bool:
+    """Whether the page is in the page cache."""
+    at = find_place(s, key)
+    return s.cache_key[at] != 0 and i64(s.cache_value[at]) >= 0
+
+
+@part
+def _maps_more(s: Tables, key: int, pages: int) -> bool:
+    """Whether a fault maps a page of the stretch that no page table maps: if not, it is in another task's table."""
+    for i in range(pages):
+        if _is_there(s, key + i) and not _in_table(s, key + i):
+            return True
+    return False
+
+
+@part
 def _fault_of_stretch(s: Tables, out: DemandChunk, page: int) -> int:
     """The READ row of the stretch that the fault at *page* has mapped before it found that page missing; -1 if none is near."""
     i = s.g[ob.G_OUT] - 1
@@ -376,6 +403,7 @@ def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, recla
         if s.cache_key[at] != 0 and i64(s.cache_value[at]) >= 0:
             count_in_file(s, key, i64(CACHED_PAGES), i64(-1))
         leave(s, key + i)
+        leave(s, key + i + IN_TABLE)
     if not reclaims:
         _truncate_neighbours(s, out, key, i64(-1))
         _truncate_neighbours(s, out, key + (1 << order) - 1, i64(1))
@@ -441,8 +469,54 @@ def _read_before(s: Tables, reader: int, key: int, pages: int) -> int:
 
 
 @part
+def _use_mapped(s: Tables, out: DemandChunk, key: int, pages: int, mapped: int) -> int:
+    """A fault maps what is there of *pages* from *key* on, and uses it by that; the page behind the last one that is there.
+
+    What a page table maps already is not used by it (set_pte_range, mm/memory.c), unless that is another task's table.
+    """
+    more = _maps_more(s, key, pages)
+    last = i64(-1)
+    behind = key
+    for i in range(min(pages, FAULT_AROUND)):
+        if not _is_there(s, key + i):
+            continue
+        obj = i64(s.cache_value[find_place(s, key + i)])
+        if i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
+            continue
+        behind = key + i + 1
+        fresh = not _in_table(s, key + i)
+        enter(s, key + i + IN_TABLE, i64(1))
+        if obj != last and (fresh or not more):
+            last = obj
+            _access(s, out, obj, mapped)
+            s.flags[obj] = i64(s.flags[obj]) | ob.FLAG_MAPPED
+    return behind
+
+
+@part
+def _use_read(s: Tables, out: DemandChunk, reader: int, key: int, pages: int) -> int:
+    """A read marks what it meets of *pages* from *key* on, at most a batch of folios; the page behind the last one."""
+    last = i64(s.readers[reader + R_OBJ])
+    folios = 0
+    i = _read_before(s, reader, key, pages)
+    while i < pages and folios < FOLIO_BATCH_SIZE and _is_there(s, key + i):
+        obj = i64(s.cache_value[find_place(s, key + i)])
+        if i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
+            break
+        i += 1
+        if obj != last:
+            folios += 1
+            last = obj
+            if s.g[ob.G_MARKS] == 0:
+                _access(s, out, obj, i64(0))
+            _marked(s, obj)
+    s.readers[reader + R_OBJ] = last
+    return key + i
+
+
+@part
 def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: bool, ways: int) -> None:
-    """A task reads so many pages from *key* on, as far as they are in the page cache, at most one batch of folios.
+    """A task reads so many pages from *key* on, as far as they are in the page cache, or maps those of them that are there.
 
     *marks*: folio_mark_accessed is called, as by read; a page that is mapped is not marked.
     """
@@ -451,33 +525,14 @@ def on_read(s: Tables, out: DemandChunk, pid: int, key: int, pages: int, marks: 
     if s.readers[reader + R_TASK] != pid or s.readers[reader + R_FILE] != file:
         _new_reader(s, reader, pid, key)
     numbered = _read_row(s, out, reader, key, pages, ways)
-    mapped = i64(0) if marks else (i64(2) if numbered and ways & READ_MAPPED else i64(1))
-    last = i64(s.readers[reader + R_OBJ])
-    folios = 0
-    marks_apart = marks and s.g[ob.G_MARKS] != 0
-    i = _read_before(s, reader, key, pages)
-    while i < pages and folios < FOLIO_BATCH_SIZE:
-        at = find_place(s, key + i)
-        if s.cache_key[at] == 0 or i64(s.cache_value[at]) < 0:
-            break
-        obj = i64(s.cache_value[at])
-        if i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
-            break
-        i += 1
-        if obj != last:
-            folios += 1
-            last = obj
-            if not marks_apart:
-                _access(s, out, obj, mapped)
-            if marks:
-                _marked(s, obj)
-            else:
-                s.flags[obj] = i64(s.flags[obj]) | ob.FLAG_MAPPED
-    s.q[_Q_UNKNOWN] += i == 0
-    s.readers[reader + R_OBJ] = last
+    if marks:
+        behind = _use_read(s, out, reader, key, pages)
+    else:
+        behind = _use_mapped(s, out, key, pages, i64(2) if numbered and ways & READ_MAPPED else i64(1))
+    s.q[_Q_UNKNOWN] += behind == key
     s.readers[reader + R_FROM] = key
     s.readers[reader + R_LAST] = key + pages - 1
-    s.readers[reader + R_NEXT] = key + i
+    s.readers[reader + R_NEXT] = behind
 
 
 @part

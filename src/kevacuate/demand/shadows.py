@@ -33,6 +33,9 @@ FILE_MAPPED = (1 << INDEX_BITS) - 5
 """Places of a file that stand for no page: how many of its pages are in the page cache, how many shadows it has, its pages as far
 as events show and how it is read, the number of its first page among those of all files, and where its mapping ends."""
 
+IN_TABLE = 1 << 62
+"""Added to a page's key: the place that says that a page table maps the page."""
+
 MOST_GIVEN_UP = 1 << 14
 """Shadows that one event gives up at most: its rows have to fit (reconstruct.MARGIN)."""
 
