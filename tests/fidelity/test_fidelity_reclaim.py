@@ -14,10 +14,10 @@ from kevacuate import verify
 from kevacuate.errors import KevacuateError
 from kevacuate.fidelity.event_rows import wide
 from kevacuate.fidelity.level import Given
-from kevacuate.fidelity.reclaim.books import D_DUMP, KINDS, Facts
+from kevacuate.fidelity.reclaim.books import D_DUMP, INPUTS, KINDS, N_BACK, Facts
 from kevacuate.fidelity.reclaim.level import ReclaimLevel, recorded_lists
 from kevacuate.fidelity.verify import bounds_of, segments
-from kevacuate.kernel.hooks import LruOp, RecWhat
+from kevacuate.kernel.hooks import FolioFlag, LruOp, RecWhat
 from kevacuate.mm import constants as k
 from kevacuate.recording import EventChunk, Recording
 from kevacuate.recording.schema import EventKind as K
@@ -171,6 +171,30 @@ def test_a_folio_that_leaves_its_list_unseen_is_noticed_once(given: Given, place
     result = level.finish()
     assert result.kinds[KINDS[9]].mismatches == 1
     assert Facts(level._books.facts).first_model == victim
+
+
+@pytest.mark.parametrize("rotated", [True, False])
+def test_a_batch_is_back_on_its_list_once_a_folio_of_it_is_rotated(given: Given, rotated: bool) -> None:
+    """Its task was preempted behind move_folios_to_lru, and the writeback of a folio that it had activated then ended."""
+    level = ReclaimLevel(given)
+    chunk = next(chunk for chunk in rows(given) if (chunk.kind == K.GT_REC).sum() > 40)
+    end = int(np.flatnonzero(chunk.kind == K.VMSCAN_LRU_SHRINK_INACTIVE)[0])
+    last = int(np.flatnonzero(chunk.kind[:end] == K.GT_REC)[-1])
+    what, flags, pfn = chunk.b.copy(), chunk.a.copy(), int(chunk.pfn[last])
+    what[last], flags[last] = RecWhat.DIRTY, FolioFlag.FILE | FolioFlag.DIRTY
+    chunk = chunk._replace(a=flags, b=what)
+    level.feed(chunk.take(slice(0, last + 1)), 0)
+    if rotated:
+        row = chunk.take(slice(last, last + 1))
+        writeback = [np.array([value], np.int64) for value in (K.GT_LRU, 38, FolioFlag.FILE, LruOp.ROTATED)]
+        level.feed(
+            row._replace(kind=writeback[0], pid=writeback[1], a=writeback[2], b=writeback[3]), last + 1
+        )
+    level.feed(chunk.take(slice(end, end + 1)), last + 2)
+    lists = level.lists()
+    held = lists.pfn[lists.lru == (2 if rotated else 3)]
+    assert held[-1 if rotated else 0] == pfn
+    assert level.finish().inputs.get(INPUTS[N_BACK], 0) == rotated
 
 
 def test_recordings_without_the_second_set_of_hooks_are_not_exercised() -> None:

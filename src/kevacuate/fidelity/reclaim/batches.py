@@ -248,6 +248,22 @@ def settle_others(s: View, b: ReclaimBooksView, pid: int) -> None:
 
 
 @part
+def shown_on_a_list(s: View, b: ReclaimBooksView, pfn: int) -> None:
+    """A folio of a batch is rotated, activated or isolated, for which it must have PG_lru: its batch was put back before.
+
+    The task was preempted behind move_folios_to_lru, and before the event that ends the batch.
+    """
+    if b.where[pfn] != bk.TAKEN:
+        return
+    for n in range(bk.TASKS):
+        task = b.task[n]
+        for kept in range(task.kept):
+            if task.in_call != 0 and task.settled == 0 and task.kept_pfn[kept] == pfn:
+                b.inputs[bk.N_BACK] += 1
+                put_back(s, b, task)
+
+
+@part
 def folio_event(s: View, b: ReclaimBooksView, task: Task, sc: ScanControl, e: EventChunk, i: int) -> None:
     """A row of gt_rec or gt_lru that belongs to a batch."""
     if task.in_call == 0:

@@ -54,12 +54,13 @@ INPUTS = (
     "large folios that were split (their pages appear singly)",
     "folios that left a list without an event: khugepaged, mlock",
     "moments of kswapd's look after HZ/10",
+    "batches put back before the event of their end, as one of their folios shows (gt_lru 3 to 6, gt_mig 0, mm_lru_activate)",
 )
 """What is taken from the recording, by number."""
 
 (
     N_INSERTED, N_ACTIVATED, N_ISOLATED, N_MOVED, N_FREED, N_FREE_LISTS, N_SLOW, N_DIRTY, N_ACCESSED, N_SPARED, N_BUFFERS,
-    N_LOCKED, N_SLAB, N_REFAULTS, N_SPLIT, N_GONE, N_LOOKS,
+    N_LOCKED, N_SLAB, N_REFAULTS, N_SPLIT, N_GONE, N_LOOKS, N_BACK,
 ) = range(len(INPUTS))  # fmt: skip
 
 CAUSES = (

@@ -3,7 +3,13 @@
 
 from __future__ import annotations
 
-from kevacuate.fidelity.reclaim.batches import batch_begins, batch_reported, folio_event, settle_others
+from kevacuate.fidelity.reclaim.batches import (
+    batch_begins,
+    batch_reported,
+    folio_event,
+    settle_others,
+    shown_on_a_list,
+)
 from kevacuate.fidelity.reclaim.books import IDLE, LISTS, ReclaimBooks, ReclaimBooksView
 from kevacuate.fidelity.reclaim.kswapd import (
     answer_to_request,
@@ -77,6 +83,8 @@ def list_event(s: View, b: ReclaimBooksView, e: EventChunk, i: int) -> None:
     """Rows that tell where a folio is."""
     kind, pfn = e.kind[i], e.pfn[i] + 0
     settle_others(s, b, e.pid[i])
+    if kind != ev.MM_LRU_INSERTION and (kind != ev.GT_MIG or e.b[i] == ev.MIG_ISOLATED):
+        shown_on_a_list(s, b, pfn)
     if kind == ev.MM_LRU_INSERTION:
         next_round_begins(s, b, e, i)
         insertion(s, b, pfn, e.a[i])
