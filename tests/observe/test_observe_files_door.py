@@ -21,6 +21,7 @@ from kevacuate.errors import KevacuateError
 from kevacuate.observe.files import door
 from kevacuate.observe.files.door import MOST_ADVICE, files_of, triage
 from kevacuate.recording.recognise import PROC_FILES
+from kevacuate.reports.triage.brought import brought_words
 
 DATA = Path(__file__).parent.parent / "data"
 BUDDY = "Node 0, zone   Normal " + " ".join(map(str, (20000, *[0] * 10))) + "\n"
@@ -262,3 +263,16 @@ def test_folders_that_may_not_be_read_are_told_of_and_hide_nothing_else() -> Non
             file = locked / "vmstat"
             assert refused(file) == f"{file} cannot be opened: Permission denied."
             assert refused(report / "buddyinfo", locked) == f"{locked} cannot be read: Permission denied."
+
+
+def test_a_last_line_without_an_end_is_told(tmp_path: Path) -> None:
+    """Cut inside a number it has another value: nothing but the missing end shows it."""
+    values = []
+    for text in ("compact_stall 4100\ncompact_fail 3100\n", "compact_stall 4100\ncompact_fail 31"):
+        (tmp_path / "vmstat").write_text(text)
+        found = triage([tmp_path / "vmstat"])
+        said = [part for part in brought_words(found) if isinstance(part, str)]
+        told = f"The last line has no end, so its values may be cut off: {tmp_path / 'vmstat'}." in said
+        last = found["answers"][0]["machines"][0]["counters"]["counters"]["compact_fail"]["last"]
+        values.append((last, found["last_line_unended"] == [str(tmp_path / "vmstat")], told))
+    assert values == [(3100, False, False), (31, True, True)]

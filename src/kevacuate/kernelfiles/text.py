@@ -40,12 +40,14 @@ class TextFile:
         Whether lines end, instead of raising an error, where the file cannot be read on; for a file among others.
     damage : str
         Why the lines of a tolerant file ended before its end; empty where they did not.
+    unended : bool
+        Whether the last line that was given out has no end, as that of a file that was cut off.
 
     """
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.path, self.name, self.cut = path, str(path) if name is None else name, 0
-        self.tolerant, self.damage = False, ""
+        self.tolerant, self.damage, self.unended = False, "", False
 
     @cached_property
     def head_bytes(self) -> bytes:
@@ -100,6 +102,7 @@ class TextFile:
                     self.cut += 1
                     while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
                         pass
+                self.unended = not line.endswith(b"\n") and len(line) < LONGEST_LINE
                 yield line.strip(b"\0").rstrip(b"\r\n\0")
 
     def _utf16(self, file: IO[bytes]) -> Iterator[bytes]:
@@ -110,6 +113,7 @@ class TextFile:
                 self.cut += 1
                 while (rest := text.readline(LONGEST_LINE)) and not rest.endswith("\n"):
                     pass
+            self.unended = not line.endswith("\n") and len(line) < LONGEST_LINE
             yield line.strip("\0").rstrip("\r\n\0").encode("utf-8", "replace")
 
     def whole(self, most: int) -> str | None:

@@ -96,8 +96,8 @@ def triage(
     dict
         JSON values. Of a recording: ``verdict``, ``seconds``, counts of events, ``requesters`` and ``tasks`` (one entry each, in
         order of their events), ``timeline``, ``pageblocks``, ``advice``. Of other files: ``answers`` (one of each kind, with its
-        ``kind`` and ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are). No model has
-        a part in them.
+        ``kind`` and ``files``), ``advice`` (at most three), ``not_read`` (files of no such kind, and what they are) and
+        ``last_line_unended`` (files whose last line has no end, as of one that was cut off). No model has a part in them.
 
     Raises
     ------
@@ -226,7 +226,13 @@ def triage_files(
     if not answers:
         known = kind_of_directory(folder) if folder and not saved_proc_files(folder) else None
         raise KevacuateError(known or f"There is nothing to triage: {_nothing(found.not_read)}.")
-    return {"answers": answers, "advice": _strongest(answers), "not_read": found.not_read}
+    unended = [file.name for of in found.kinds.values() for file in of if file.unended]
+    return {
+        "answers": answers,
+        "advice": _strongest(answers),
+        "not_read": found.not_read,
+        "last_line_unended": unended,
+    }
 
 
 def _in_part(found: _Found, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

@@ -17,10 +17,17 @@ def brought_words(result: Mapping[str, Any]) -> Iterator[str | Table]:
         yield kind.words(answer)
         yield from kind.tables(answer)
     yield from advice_words(result["advice"])
+    if unended := result["last_line_unended"]:
+        yield f"The last line has no end, so its values may be cut off: {_named(unended)}."
     if result["not_read"]:
-        named = ", ".join(f"{one['file']} ({one['what']})" for one in result["not_read"][:MOST_NAMED])
-        more = len(result["not_read"]) - MOST_NAMED
-        yield f"Not read: {named}" + (f", and {more:,} more." if more > 0 else ".")
+        not_read = [f"{one['file']} ({one['what']})" for one in result["not_read"]]
+        yield f"Not read: {_named(not_read)}."
+
+
+def _named(files: Sequence[str]) -> str:
+    """The first files, and how many there are more."""
+    more = len(files) - MOST_NAMED
+    return ", ".join(files[:MOST_NAMED]) + (f", and {more:,} more" if more > 0 else "")
 
 
 def advice_words(advice: Sequence[Mapping[str, str]]) -> Iterator[str]:
@@ -32,4 +39,4 @@ def advice_words(advice: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 MOST_NAMED = 5
-"""Files named that were not read."""
+"""Files named of those that were not read, or not to their end."""
