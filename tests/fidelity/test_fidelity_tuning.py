@@ -333,6 +333,28 @@ def test_a_decay_that_drains_happens_when_it_is_seen() -> None:
     assert level_of(start, [freed, *tick]).kinds[KINDS[D_DECAY]].mismatches == 1
 
 
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_decay_whose_worker_is_late_has_not_happened_until_it_drains(comes: bool) -> None:
+    """The first tick, at 300 ms, drains nothing; the second, 992 or 1,024 ms later, has 460 pages to drain."""
+    start = begun(7499, high=9000, free_count=0)
+    ticks = [{"ms": ms, "pid": 7, "kind": ALLOCATED, "pfn": 0x20000} for ms in range(2, 2200, 2)]
+    ticks.insert(0, insertion(1, 7, 0x30000, 7500))
+    drains = [
+        row
+        for n in range(0, 460, 63)
+        for row in sub_batch(1700.5 + n / 1000, 9, LIST_PAGES + n, min(63, 460 - n), mt=0)
+    ]
+    dumps = []
+    for ms, high in ((292, 9000), (308, 7875), (2190, 7040 if comes else 7875)):
+        own = start.pcp._replace(high=np.array([high], np.int32), free_count=np.array([1], np.int32))
+        dumps.append(replace(start, tag=str(ms), ts=BEGIN.ts + ms * 1_000_000, pcp=own))
+    rows = sorted([*ticks, *(drains if comes else [])], key=lambda row: row["ms"])
+    level = level_of(start, rows, *dumps)
+    assert level.kinds[KINDS[D_HIGH]].mismatches == 0
+    assert level.mismatches == (0 if comes else 1)
+    assert level.kinds[KINDS[D_DECAY]].decisions == (8 if comes else 1)
+
+
 @pytest.mark.parametrize(
     ("equal", "expected"),
     [

@@ -18,7 +18,7 @@ from kevacuate.mm.pcp import (
 )
 
 WAIT_NS = 100_000_000
-"""A decay that should have drained counts as one that did not after so long."""
+"""After so long without its drain a decay is looked at again: see :func:`give_up_decay`."""
 
 WORKER_NS = 50_000_000
 """The longest that the vmstat worker waits for the CPU after its tick: visible ones in emulated kernels came 1 to 40 ms after."""
@@ -54,19 +54,37 @@ def decay_wrong(b: TuningBooks, at: int, p: int, ts: int, model: int, kernel: in
 
 
 @part(cold=True)
-def give_up_decay(s: View, b: TuningBooks, z: int, cpu: int, p: int, now: int, position: int) -> None:
-    """A decay whose drain was not seen for long: it did not drain, or was not at this moment."""
+def give_up_decay(
+    s: View, b: TuningBooks, z: int, cpu: int, p: int, now: int, position: int, last: bool
+) -> None:
+    """A decay whose drain was not seen for long. If the list is short by now, it has happened without one.
+
+    If not, it has not happened, as it would have drained: the worker is late, and may still come until the next tick (*last*).
+    """
     pcp = pcp_number(s, z, cpu)
     here = pcp * PHASES + p
     if b.decay[here] == 0 or now - b.since[here] < WAIT_NS:
         return
     left = b.decay[here] + 0
-    b.decay[here] = 0
     if left < 0:
+        before = b.high[here] + 0
         left = decay_one(s, b, pcp, p)
+        if left > 0:
+            b.high[here] = before
+            if not last:
+                return
         summarise(b, pcp)
+    b.decay[here] = 0
     if left > 0:
         decay_wrong(b, cpu + 4096 * z, p, now, left, 0, position)
+
+
+@part(cold=True)
+def settle_decays(s: View, b: TuningBooks, cpu: int, position: int) -> None:
+    """A dump, or the end: what has been waited for long enough."""
+    for z in range(s.cfg.nr_zones):
+        for p in range(PHASES):
+            give_up_decay(s, b, z, cpu, p, b.last[cpu] + 0, position, True)
 
 
 @part(cold=True)
@@ -78,7 +96,7 @@ def vmstat_update(s: View, b: TuningBooks, cpu: int, p: int, now: int, position:
         pcp = pcp_number(s, z, cpu)
         lists = s.pcp[pcp]
         here = pcp * PHASES + p
-        give_up_decay(s, b, z, cpu, p, b.since[here] + WAIT_NS, position)
+        give_up_decay(s, b, z, cpu, p, b.since[here] + WAIT_NS, position, True)
         before = b.high[here] + 0
         if before <= lists.high_min and lists.count <= before:
             continue
@@ -136,7 +154,7 @@ def tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
         p = phase_at(number, n, cpu)
         waited = phase_at(number - WAIT_NS // PHASE_NS, n, cpu)
         for z in range(s.cfg.nr_zones):
-            give_up_decay(s, b, z, cpu, waited, now, position)
+            give_up_decay(s, b, z, cpu, waited, now, position, False)
         skip = cpu * PHASES + p
         if b.skip[skip]:
             b.skip[skip] = 0
@@ -171,7 +189,7 @@ def wake_up(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
         b.due[2 * cpu + 1] = (b.due[2 * cpu + 1] + missed) % PHASES
     for z in range(s.cfg.nr_zones):
         for p in range(PHASES):
-            give_up_decay(s, b, z, cpu, p, now, position)
+            give_up_decay(s, b, z, cpu, p, now, position, False)
     while b.due[2 * cpu] <= now:
         late_tick(s, b, cpu, now, position)
 

@@ -17,6 +17,7 @@ from kevacuate.fidelity.tuning import books as bk
 from kevacuate.fidelity.tuning.books import TuningBooks, TuningScratch
 from kevacuate.fidelity.tuning.decay import (
     catch_up,
+    settle_decays,
 )
 from kevacuate.fidelity.tuning.drains import (
     drain,
@@ -270,4 +271,5 @@ def tuning_settled(sa: State, books: TuningBooks) -> None:
     s, b = pointers(sa), pointers(books)
     for cpu in range(s.cfg.nr_cpus):
         drain_counted(s, b, cpu)
+        settle_decays(s, b, cpu, b.facts[bk.F_NUMBER] + 0)
     settle_all(s, b)
