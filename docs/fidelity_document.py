@@ -45,8 +45,9 @@ ABOUT = {
         "`nr_pcp_alloc`, `nr_pcp_high`, `nr_pcp_free`, the tuning of `free_frozen_page_commit` and `decay_pcp_high`. BELOW_HIGH "
         "and the boost are simulated. `pcp->count` follows the recorded refills and drains once a decision has been compared.",
         "allocations and frees; that a list is refilled, and full drains; the insertions' counts where they are recorded. "
-        "Kswapd's activity (`balance_pgdat` begun and ended, or inferred from its batched frees). One number per recording, the "
-        "phase of the one-second decay: of 1,000 phases that are all carried along, the one with the fewest mismatches.",
+        "Kswapd's activity (`balance_pgdat` begun and ended, its wake-up of kcompactd, or inferred from batched frees). "
+        "One number per recording, the phase of the one-second decay: of 1,000 phases that are all carried along, the one with "
+        "the fewest mismatches.",
         "the size of every refill, also of those that bring nothing. For every free that drains in the model or the kernel, "
         "whether it does and the size of each sub-batch. The decay's drains. At every dump every field of every per-CPU list "
         "set, its bounds as derived from the zone's marks and size.",
@@ -79,7 +80,8 @@ ABOUT = {
         "the moments at which folios reach a list, are activated, isolated for migration, rotated or freed. Folios that are "
         "dirty, under writeback, locked, or mapped and used, and buffers that cannot be released. Pages that shrinkers freed, "
         "that refaults activated something, claims' boosts, moments of a look and of a retry. Folios that khugepaged or mlock "
-        "takes off a list have no event: each is noticed once.",
+        "takes off a list have no event: each is noticed once. "
+        "Batches that a later event of a folio shows to be back on their list.",
         "whether each request wakes kswapd, the order and zones of each run, and what kswapd does at its look. Whether a "
         "round follows another, and the order at which a run ends. The priority of each round, each batch's list and size, and "
         "the pages it scans. Each folio in its order, and what becomes of it. At every dump that shows them, all four LRU lists.",

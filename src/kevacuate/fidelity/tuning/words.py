@@ -49,7 +49,7 @@ def notes(
         f"{int(np.median(wrong)):,}, the worst {int(wrong[-1]):,}",
         "a decay that drains nothing is not seen. It happens at the fitted phase, or up to 50 ms later if a free that has been "
         "compared shows so. A decay that drains happens at its first recorded drain, "
-        "also where the worker is late; one that should have drained and did not until the next tick has not happened",
+        "also where the worker is late. One that should have drained and did not until the next tick has not happened",
         "kswapd counts as active until balance_pgdat ends, or until it wakes kcompactd there: the end's event may come late",
     ]
     if skipped:
