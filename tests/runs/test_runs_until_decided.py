@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from kevacuate.cli.main import main
 from kevacuate.errors import KevacuateError
 from kevacuate.measure import Run
 from kevacuate.measure.deciding import COSTS, DECIDING, decided, deciding_values
@@ -158,6 +159,28 @@ def test_the_number_that_was_made_gives_the_same_bit_for_bit(
     again = compare(Recording.open(synthetic_kev), PAIR, repeats=replays, seed=3)
     assert result == again
     assert decided(result) == decided(again)
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [(["--time", "60s"], True), ([], False)],
+    ids=["asked for", "default"],
+)
+def test_compiling_counts_of_a_time_that_was_asked_for_alone(
+    given: list[str], counts: bool, synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def budget(_: float, since: float | None, reserved: float) -> Budget:
+        counted.append(since is not None)
+        return Budget(0, since, reserved)
+
+    monkeypatch.setattr(module, "Budget", budget)
+    monkeypatch.setattr(module, "is_kept", lambda _: False)
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(synthetic_kev), *given])
+    assert ended.value.code == 0
+    assert counted == [counts]
 
 
 def test_what_goes_wrong_ends_it(synthetic_kev: Path, monkeypatch: pytest.MonkeyPatch) -> None:

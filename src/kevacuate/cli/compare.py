@@ -95,7 +95,7 @@ def command(
         )
         compare_recorded(recordings, as_json=as_json, details=details, despite_losses=despite_losses)
         return
-    seconds = _time(recordings, repeats, seconds)
+    _refuse_contradictions(recordings, repeats, seconds)
     options = kevacuate.ReplayOptions(
         seed=seed, loop=loop, despite_losses=despite_losses, keep=save is not None
     )
@@ -138,8 +138,8 @@ def _refuse_with_recorded(others: object) -> None:
         )
 
 
-def _time(recordings: Sequence[str], repeats: int | None, seconds: float | None) -> float | None:
-    """The time that the replays may take; None where their number is given."""
+def _refuse_contradictions(recordings: Sequence[str], repeats: int | None, seconds: float | None) -> None:
+    """One recording is replayed, for a time or so many times."""
     if len(recordings) > 1:
         raise click.UsageError(
             f"compare replays one recording, and {len(recordings)} were given; to set recordings side by side use --recorded."
@@ -148,9 +148,6 @@ def _time(recordings: Sequence[str], repeats: int | None, seconds: float | None)
         raise click.UsageError(
             "--repeats makes a fixed number of replays, --time as many as fit: give one of them."
         )
-    if repeats is None and seconds is None:
-        return Duration().convert(TIME, None, None)
-    return seconds
 
 
 def _replays(
@@ -162,7 +159,11 @@ def _replays(
     options: kevacuate.ReplayOptions,
     save: Path | None,
 ) -> kevacuate.Comparison:
-    """Replay the recording at *path* (None: the one that ships), on the state *start*, and save the comparison where asked to."""
+    """Replay the recording at *path* (None: the one that ships), on the state *start*, and save the comparison where asked to.
+
+    Compiling counts of a time that was asked for alone: by default it would leave too little for a verdict.
+    """
+    asked = repeats is not None or seconds is not None
     writable(save)
     for spec in policies:
         kevacuate.parse_policy(spec)
@@ -171,7 +172,8 @@ def _replays(
             open_recording(path, start),
             policies,
             repeats=repeats,
-            seconds=seconds,
+            seconds=seconds if asked else Duration().convert(TIME, None, None),
+            count_compiling=asked,
             options=options,
             progress=doing("replaying", progress),
             say=_say,

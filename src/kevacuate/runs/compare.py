@@ -225,6 +225,7 @@ def compare(
     *,
     repeats: int | None = None,
     seconds: float | None = None,
+    count_compiling: bool = True,
     seed: int | None = None,
     workers: int | None = None,
     options: ReplayOptions = ReplayOptions(),  # noqa: B008 (frozen)
@@ -244,8 +245,9 @@ def compare(
     seconds : float, optional
         In place of ``repeats``: go on until the rows that decide are decided (:mod:`kevacuate.measure.sequential`), or so much
         time is spent that no seed is begun any more, or is too short for every row that is left. At least 5 replays of each
-        policy are made. Where the model has to be compiled first, that counts. ``repeats`` with the number that was made gives
-        the same, bit for bit.
+        policy are made. ``repeats`` with the number that was made gives the same, bit for bit.
+    count_compiling : bool
+        Whether it counts as time spent where the model has to be compiled first.
     seed : int, optional
         In place of ``options.seed``.
     workers : int, optional
@@ -290,7 +292,7 @@ def compare(
     known = nothing_words(claims_facts(recording)) if say else ""
     if say and known:
         say(known)
-    since = None if is_kept(replay_rows) else time.monotonic()
+    since = time.monotonic() if count_compiling and not is_kept(replay_rows) else None
     demand = demand_while_compiling(recording)
     if repeats is None:
         budget = _budget(seconds or 0.0, since)
