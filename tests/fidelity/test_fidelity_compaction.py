@@ -20,14 +20,21 @@ from kevacuate.fidelity.compaction.books import (
     D_LIST,
     D_RESULT,
     D_START,
+    D_STOP,
+    INPUTS,
     KINDS,
+    N_FLUSHES_CUT,
+    N_REACHED,
+    N_RESUMED,
 )
+from kevacuate.fidelity.compaction.level import CompactionLevel
 from kevacuate.fidelity.compaction.words import decision_words
 from kevacuate.fidelity.event_rows import wide
 from kevacuate.fidelity.level import Given
 from kevacuate.fidelity.verify import verify
 from kevacuate.kernel.hooks import ListOp
 from kevacuate.measure.fidelity import LevelResult
+from kevacuate.mm import constants as k
 from kevacuate.recording import EventChunk, EventKind, KevWriter, Recording
 
 DATA = Path(__file__).parent.parent / "data"
@@ -187,3 +194,90 @@ def test_decisions_in_words() -> None:
     deleted = ((0x20 * 8 + 2) * 16 + 3) * 8 + 1
     assert decision_words(D_LIST, deleted) == "pfn 0x20 deleted from list order 3 movable"
     assert decision_words(D_START, 0x1601) == "0x1601"
+
+
+VISITOR = 4242
+"""A task that does not compact."""
+
+TAKEN = 0x34140
+"""A chunk that kcompactd takes in the middle of a block, the first behind a point at which the zone's lock is dropped."""
+
+
+def with_visits(chunk: EventChunk, taken: int, before: int) -> EventChunk:
+    """The chunk, in which a visitor takes the chunk of row *taken* before row *before*, and frees it before row *taken*."""
+    rows = np.arange(chunk.rows)
+    visited = chunk.take(np.concatenate([rows[:before], [taken], rows[before:taken], [taken], rows[taken:]]))
+    pid, a, ts = visited.pid.copy(), visited.a.copy(), visited.ts.copy()
+    for row, op in ((before, ListOp.DELETE), (taken + 1, ListOp.ADD)):
+        pid[row], a[row], ts[row] = VISITOR, op, ts[row + 1]
+    return visited._replace(pid=pid, a=a, ts=ts)
+
+
+@pytest.mark.parametrize("early", [EventKind.GT_LIST, EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES])
+def test_a_chunk_freed_in_the_middle_of_a_free_scan_is_found(tmp_path: Path, early: EventKind) -> None:
+    """Another task takes the chunk before the block is scanned, or before the search, and frees it in the middle of the block."""
+
+    def visited(chunk: EventChunk) -> EventChunk:
+        over = np.flatnonzero(
+            (chunk.kind == EventKind.COMPACTION_ISOLATE_FREEPAGES) & (chunk.pfn == TAKEN >> 9 << 9)
+        )[0]
+        own = (chunk.kind == EventKind.GT_LIST) & (chunk.pfn == TAKEN) & (chunk.a == ListOp.DELETE)
+        taken = int(np.flatnonzero(own[:over])[-1])
+        search = np.flatnonzero(chunk.kind[:taken] == EventKind.COMPACTION_FAST_ISOLATE_FREEPAGES)[-1]
+        before = int(search) + (1 if early == EventKind.GT_LIST else -1)
+        assert chunk.kind[before] == EventKind.GT_LIST
+        return with_visits(chunk, taken, before)
+
+    result = rewritten(tmp_path / "x.kev", visited)
+    assert result.mismatches == 0, result.first
+    assert result.inputs[INPUTS[N_RESUMED]] == 1
+
+
+def fed_until(level: CompactionLevel, last: int) -> EventChunk:
+    """Feed the excerpt's events up to *last*; the chunk of them all."""
+    (chunk,) = Recording.open(EXCERPT).events()
+    level.feed(wide(chunk.take(slice(0, last))), 0)
+    return chunk
+
+
+def test_a_block_is_not_marked_before_the_kernel_looks_into_it() -> None:
+    """The fast search has found a block: another task that compacts now still finds it without its skip bit."""
+    recording = Recording.open(EXCERPT)
+    assert recording.start is not None
+    (chunk,) = recording.events()
+    rotated = np.flatnonzero((chunk.kind == EventKind.GT_LIST) & (chunk.a == ListOp.ROTATE_LAST))
+    scanned = np.flatnonzero(chunk.kind == EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
+    row = int(rotated[0])
+    after = int(scanned[scanned > row][0])
+    block = 2 * (int(chunk.pfn[after]) >> 9)
+    marked = []
+    for last in (row + 1, after + 1):
+        level = CompactionLevel(Given.of(recording, recording.start))
+        fed_until(level, last)
+        marked.append(bool(level.state.block[block] & k.PB_COMPACT_SKIP))
+    assert marked == [False, True]
+
+
+def test_a_block_that_kcompactd_looks_into_has_been_cleared_in_the_middle_of_its_run() -> None:
+    """kswapd clears skip bits; kcompactd begins before it has come anywhere, and isolates folios of a block that had one."""
+    recording = Recording.open(EXCERPT)
+    assert recording.start is not None
+    (chunk,) = recording.events()
+    level = CompactionLevel(Given.of(recording, recording.start))
+    zone, row = level.state.view.zone[0], int(first_of(chunk, EventKind.GT_CZ, op=0)[0])
+    zone.compact_blockskip_flush = 1
+    zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = chunk.c[row] & 0xFFFFFFFF
+    zone.compact_cached_free_pfn = chunk.d[row] & 0xFFFFFFFF
+    taking = (chunk.kind == EventKind.COMPACTION_ISOLATE_MIGRATEPAGES) & (chunk.c > 0)
+    last = int(np.flatnonzero(taking)[0])
+    level.state.block[2 * (int(chunk.pfn[last]) >> 9)] |= k.PB_COMPACT_SKIP
+    early = chunk.take(np.arange(last + 1))
+    assert early.kind[1] == EventKind.COMPACTION_KCOMPACTD_WAKE
+    kind, a = early.kind.copy(), early.a.copy()
+    kind[0], a[0] = EventKind.VMSCAN_BALANCE_PGDAT_END, 0
+    level.feed(wide(early._replace(kind=kind, a=a)), 0)
+    books = level.books
+    assert books.inputs[N_FLUSHES_CUT] == 1
+    assert books.inputs[N_REACHED] == 1
+    assert books.tally[2 * D_STOP] == 11
+    assert books.tally[2 * D_STOP + 1] == 0

@@ -288,14 +288,19 @@ def isolate_from_block(s: View, z: int, cc: CompactControl, cpu: int, pfn: int, 
     return ISOLATE_SUCCESS if cc.nr_migratepages > 0 else ISOLATE_NONE
 
 
-@part(cold=True)
-def isolate_migratepages(s: View, z: int, cc: CompactControl, cpu: int) -> int:
-    """Isolate from the next block that lets the scanner in (:2093): ISOLATE_ABORT, ISOLATE_NONE or ISOLATE_SUCCESS."""
-    pageblock = 1 << s.cfg.pageblock_order
+@part
+def find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
+    """Where isolate_migratepages begins (:2115): the fast search's block, or where the scanner stands."""
     cc.nr_folios = 0
     cc.nr_migratepages = 0
+    return fast_find_migrateblock(s, z, cc)
+
+
+@part(cold=True)
+def isolate_from_blocks(s: View, z: int, cc: CompactControl, cpu: int, pfn: int) -> int:
+    """Isolate from the next block at *pfn* or above that lets the scanner in (:2128). Returns ISOLATE_*."""
+    pageblock = 1 << s.cfg.pageblock_order
     zone_start = s.zone[z].zone_start_pfn
-    pfn = fast_find_migrateblock(s, z, cc)
     fast = pfn != cc.migrate_pfn and cc.fast_search_fail == 0
     end = pageblock_start_pfn(s, pfn) + pageblock
     while end <= cc.free_pfn:

@@ -19,7 +19,7 @@ from kevacuate.fidelity.buddy.requests import (
     perform,
 )
 from kevacuate.fidelity.compaction.books import DECIDED_FROM, LEFT_OUT, UNDECIDED
-from kevacuate.fidelity.compaction.targets import operation
+from kevacuate.fidelity.compaction.operations import operation
 from kevacuate.fidelity.tally import F_COMPACTIONS, F_LAST, F_NUMBER, decided
 from kevacuate.jit import kernel, part, pointers
 from kevacuate.kernel.hooks import LAST_REQUEST

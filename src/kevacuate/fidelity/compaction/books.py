@@ -57,13 +57,17 @@ INPUTS = (
     "clearings of skip bits by kswapd, whose runs were not recorded: where the next run starts tells (mm_compaction_begin)",
     "skip bits at a dump that kswapd may have cleared since, whose runs were not recorded",
     "free pages given back after runs that stock events alone show (mm_page_free)",
+    "scans of a block that other tasks interrupted: the rest is decided by what they left",
+    "blocks that kcompactd looked into in the middle of such a clearing: kswapd had come there",
+    "such clearings that ended before kcompactd did (cached positions of the next gt_cz 0)",
 )
 """What is taken from the recording, by number."""
 
 (
     N_LIST, N_PAGES, N_LRU, N_FAILED, N_FREED, N_UNSEEN, N_MODES, N_SPLIT, N_FLUSHES, N_EVACUATED, N_FLUSHES_CUT, N_MADE,
-    N_CLEARED, N_UNSURE, N_RELEASED,
-) = range(15)  # fmt: skip
+    N_CLEARED, N_UNSURE, N_RELEASED, N_RESUMED,
+    N_REACHED, N_ENDED,
+) = range(18)  # fmt: skip
 
 CAUSES = (
     "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
@@ -127,11 +131,9 @@ R_SPLITS = 20  # large folios of the batch that had no destination
 R_TAKEN = 21  # folios that the kernel isolated so far
 R_ZONE = 23
 R_HIGHEST = 24  # highest free page given back
-R_FAST = 26
 R_SPLIT = 27  # pages of split folios that wait
 R_CAPTURED = 28  # whether a page was captured for the task
 R_WRONG = 31  # whether a decision of it was wrong
-R_MARKS = 30  # blocks whose skip bit the model's free scan sets
 R_JOIN = 29  # whether the cached positions of both modes move together still
 R_BLOCK = 32  # the pageblock that the free scanner takes next, + 1; 0: no scan is under way
 R_PFN = 33  # where it begins there
@@ -141,7 +143,15 @@ R_STOCK = 36  # stock events alone show the run: 1; it is a direct compaction's:
 R_MISSING = 37  # pages that the kernel isolated and the model does not know, without a destination so far
 R_HAD = 38  # free pages at hand when the batch was isolated
 R_BROUGHT = 39  # and those that scans have brought since
-RW = 40
+R_PHASE = 40  # how far the free scanner is (:mod:`.free_scan`)
+R_FOUND = 41  # the page that its fast search found, + 1; 0: none
+R_START = 42  # the block that it scans
+R_AT = 43  # where the kernel's last operation in it leaves it
+R_STOPPED = 44  # where the model's scan of it stops, and
+R_GOT = 45  # whether it takes pages
+R_FROM = 46  # where the migrate scanner begins, as its fast search has found, + 1; 0: it has not searched
+R_BREAK = 47  # whether other tasks had events since the run's latest
+RW = 48
 
 # A run that mm_compaction_begin has shown, and no other event so far.
 B_PID = 0  # pid + 1; 0: unused
@@ -164,8 +174,8 @@ A_RESETS = 6  # resets of the deferral that the end of a run accounts for
 A_NODE = 7  # node of the zone that it prefers: the one with as many free pages as gt_slow says
 AW = 8
 
-S_LOOP, S_SCAN, S_SCANNED, S_MIGRATE, S_OVER, S_END = range(1, 7)
-"""What is waited for: compact_finished; an isolation; the rest of it; moves; what follows a batch; the end."""
+S_LOOP, S_SCAN, S_FOUND, S_SCANNED, S_MIGRATE, S_OVER, S_END = range(1, 8)
+"""What is waited for: compact_finished; an isolation; that after a fast search; the rest of it; moves; what follows; the end."""
 
 ZW = 32
 """Words of a zone's counters."""
@@ -178,7 +188,12 @@ Z_RESET_MIGRATE = 3
 Z_RESET_FREE = 4
 Z_SOURCE_SET = 5
 Z_FREE_SET = 6
-ZF = 7
+Z_ENDED = (
+    7  # whether a clearing that was cut has gone to its end, after the run or in the middle of it: the cached
+)
+Z_ENDED_MIGRATE = 8  # positions before that,
+Z_ENDED_FREE = 9
+ZF = 10
 CUT = 2
 
 BATCH = 1024
@@ -216,8 +231,6 @@ class CompactionBooks(NamedTuple):
     """Per run, those that are tried again [runs, BATCH]."""
     parked: npt.NDArray[np.int64]
     """First and last free page of direct compactions, while others' stand in the lists [zones, runs, NR_ORDERS, 2]; -1: new."""
-    marks: npt.NDArray[np.int64]
-    """Per run, places in ``block`` of the blocks that the model's free scan marks [runs, BATCH]."""
     split: npt.NDArray[np.int64]
     """Per run, pages of split folios, to be tried in the end [runs, BATCH]."""
     expected: npt.NDArray[np.int64]
@@ -272,7 +285,6 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         source=np.zeros(RUNS * BATCH, np.int64),
         later=np.zeros(RUNS * BATCH, np.int64),
         parked=np.full(state.view.cfg.nr_zones * RUNS * NR_ORDERS * 2, -1, np.int64),
-        marks=np.zeros(RUNS * BATCH, np.int64),
         split=np.zeros(RUNS * BATCH, np.int64),
         expected=np.zeros(RUNS * BATCH * 4, np.int64),
         asked=np.zeros(ASKED * AW, np.int64),

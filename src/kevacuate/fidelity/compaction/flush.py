@@ -2,7 +2,9 @@
 """kswapd's clearing of skip bits, block by block: kcompactd may run in the middle of it.
 
 ``__reset_isolation_suitable`` (mm/compaction.c:349, 7.2) calls cond_resched at every block. No event shows it. The cached
-positions with which kcompactd begins say how far it had come (gt_cz 0); they are an input then.
+positions with which kcompactd begins say how far it had come at least (gt_cz 0); they are an input then. It goes on while
+kcompactd runs, without an event of its own. A block that kcompactd looks into has no skip bit: kswapd has been there. The cached
+positions of the next run say whether it came to its end before kcompactd did.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.scan import copy_words
 from kevacuate.jit import part
+from kevacuate.mm import constants as k
 from kevacuate.mm.compact_reset import reset_isolation_pfn
 from kevacuate.mm.fields import View
 from kevacuate.recording import EventChunk
@@ -77,7 +80,38 @@ def end_flush(s: View, b: CompactionBooks, z: int) -> None:
 def end_flushes(s: View, b: CompactionBooks) -> None:
     """kswapd goes on to the end of each zone."""
     for z in range(s.cfg.nr_zones):
+        zone, at = s.zone[z], z * bk.ZF
+        b.flush[at + bk.Z_ENDED] = b.flush[at + bk.Z_FLUSH] == bk.CUT
+        b.flush[at + bk.Z_ENDED_MIGRATE] = zone.compact_cached_migrate_pfn[0]
+        b.flush[at + bk.Z_ENDED_FREE] = zone.compact_cached_free_pfn
         end_flush(s, b, z)
+
+
+@part(cold=True)
+def flush_reaches(s: View, b: CompactionBooks, z: int, pfn: int) -> None:
+    """kcompactd looks into the block of *pfn* after it began in the middle of a clearing: that has come there, or ended."""
+    at = 2 * (pfn >> s.cfg.pageblock_order)
+    b.inputs[bk.N_REACHED] += s.block[at] & k.PB_COMPACT_SKIP != 0
+    while s.block[at] & k.PB_COMPACT_SKIP and b.flush[z * bk.ZF + bk.Z_FLUSH] == bk.CUT:
+        flush_block(s, b, z)
+
+
+@part(cold=True)
+def ended_before(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int) -> None:
+    """The next run begins (gt_cz 0): a clearing that was cut ended before the run that cut it, if the cached positions say so."""
+    zone, at = s.zone[z], z * bk.ZF
+    migrate, free = b.flush[at + bk.Z_ENDED_MIGRATE] + 0, b.flush[at + bk.Z_ENDED_FREE] + 0
+    ended = b.flush[at + bk.Z_ENDED] != 0
+    b.flush[at + bk.Z_ENDED] = 0
+    if (
+        ended
+        and not at_kernels_positions(s, e, i, z)
+        and migrate == e.c[i] & 0xFFFFFFFF
+        and free == e.d[i] & 0xFFFFFFFF
+    ):
+        zone.compact_cached_migrate_pfn[0] = zone.compact_cached_migrate_pfn[1] = migrate
+        zone.compact_cached_free_pfn = free
+        b.inputs[bk.N_ENDED] += 1
 
 
 @part(cold=True)
@@ -119,6 +153,8 @@ def at_kernels_positions(s: View, e: EventChunk, i: int, z: int) -> bool:
 def flush_until(s: View, b: CompactionBooks, e: EventChunk, i: int, z: int) -> None:
     """kcompactd begins (gt_cz 0): kswapd has come to the end, or if the cached positions say otherwise, as far as they say."""
     zone, at = s.zone[z], z * bk.ZF
+    if b.flush[at + bk.Z_ENDED]:
+        ended_before(s, b, e, i, z)
     if b.flush[at + bk.Z_FLUSH] == 0:
         return
     copy_words(b.block, s.block, b.facts[bk.F_BLOCK])

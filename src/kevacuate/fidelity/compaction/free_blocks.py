@@ -49,6 +49,26 @@ def end_blocks(b: CompactionBooks, cc: CompactControl, run: int) -> None:
 
 
 @part
+def scan_goes_on(
+    s: View, b: CompactionBooks, cc: CompactControl, run: int, start: int, stopped: int, end: int, taken: int
+) -> None:
+    """What isolate_freepages does after a block (:1795)."""
+    at = run * bk.RW
+    pageblock = 1 << s.cfg.pageblock_order
+    b.runs[at + bk.R_PFN] = stopped
+    enough = cc.nr_freepages >= cc.nr_migratepages
+    if enough and stopped >= end:
+        b.runs[at + bk.R_PFN] = start - pageblock
+    if enough or stopped < end:
+        end_blocks(b, cc, run)
+        return
+    stride = b.runs[at + bk.R_STRIDE]
+    b.runs[at + bk.R_STRIDE] = 1 if taken else min(k.COMPACT_CLUSTER_MAX, stride << 1)
+    b.runs[at + bk.R_PFN] = start - pageblock
+    b.runs[at + bk.R_BLOCK] = start - pageblock + 1
+
+
+@part
 def close_blocks(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """The kernel goes on without another block: whether the model's scanner is at its end, too."""
     at = run * bk.RW

@@ -5,9 +5,20 @@ from __future__ import annotations
 
 from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
-from kevacuate.fidelity.compaction.flush import begin_flush, end_flushes, flush_until
+from kevacuate.fidelity.compaction.flush import begin_flush, end_flushes, flush_reaches, flush_until
 from kevacuate.fidelity.compaction.follow import follow, follow_free
-from kevacuate.fidelity.compaction.scan import mark_scanned
+from kevacuate.fidelity.compaction.free_scan import (
+    AT_BLOCKS,
+    IN_BLOCK,
+    NO_SCAN,
+    OVER,
+    SEARCHED,
+    block_over,
+    decide_block,
+    resume_block,
+    search_over,
+)
+from kevacuate.fidelity.compaction.operations import compare_operation
 from kevacuate.fidelity.compaction.steps import (
     FLAG_DIRECT,
     asked_by,
@@ -22,6 +33,7 @@ from kevacuate.fidelity.compaction.steps import (
     released,
     scan_ended,
     scan_stopped,
+    sources_found,
     take_folio,
 )
 from kevacuate.fidelity.compaction.stock_runs import (
@@ -37,7 +49,6 @@ from kevacuate.fidelity.compaction.stock_runs import (
 from kevacuate.fidelity.compaction.targets import (
     attempted,
     close_scan,
-    compare_operation,
     freed_while_isolated,
     give_back,
     move_folio,
@@ -54,7 +65,7 @@ from kevacuate.kernel.hooks import LAST_REQUEST, ZONE_INDEX
 from kevacuate.mm import constants as k
 from kevacuate.mm.as_recorded import set_block_skip
 from kevacuate.mm.buddy import page_zone
-from kevacuate.mm.compact_scanners import add_to_freepages, freepages
+from kevacuate.mm.compact_scanners import add_to_freepages, freepages, pageblock_start_pfn
 from kevacuate.mm.compact_suitable import compaction_defer_reset
 from kevacuate.mm.direct_compact import direct_compacted, direct_compaction_wanted
 from kevacuate.mm.fields import CompactControl, View
@@ -110,20 +121,34 @@ def correct_skip(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 
 
 @part
+def scan_operation(s: View, b: CompactionBooks, run: int, z: int, cc: CompactControl) -> None:
+    """The kernel's free scanner is about to do something to a list: let the model decide that step, if it has not yet."""
+    at = run * bk.RW
+    if b.runs[at + bk.R_PHASE] == AT_BLOCKS:
+        decide_block(s, b, z, cc, run)
+    elif b.runs[at + bk.R_PHASE] == IN_BLOCK and b.runs[at + bk.R_BREAK]:
+        resume_block(s, b, z, cc, run)
+    if b.runs[at + bk.R_PHASE] == NO_SCAN or b.runs[at + bk.R_PHASE] == OVER:
+        need_targets(s, b, z, cc, run)
+        if b.runs[at + bk.R_PHASE] == AT_BLOCKS:
+            decide_block(s, b, z, cc, run)
+
+
+@part
 def own_list(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
     """gt_list of a compacting task, outside its requests: the scanners'."""
     at = run * bk.RW
     cc = s.cc[run]
     op, state = e.a[i], b.runs[at + bk.R_STATE]
     if op == ev.LIST_ROTATE_LAST and state != bk.S_MIGRATE:
-        need_sources(s, b, e, i, run, z, cc)
+        sources_found(s, b, e, i, run, z, cc)
         if not compare_operation(b, e, i, run):
             correct_skip(s, b, e, i)
     elif state == bk.S_MIGRATE and (op == ev.LIST_DELETE or op == ev.LIST_ROTATE_FIRST):
-        if b.runs[at + bk.R_SEEN] >= b.runs[at + bk.R_EXPECT]:
-            need_targets(s, b, z, cc, run)
+        scan_operation(s, b, run, z, cc)
         compare_operation(b, e, i, run)
         if op == ev.LIST_DELETE:
+            b.runs[at + bk.R_AT] = e.pfn[i] + (1 << e.order[i])
             follow(s, b, e, i)
             add_to_freepages(s, z, cc, e.pfn[i] + 0, e.order[i] + 0)
             return
@@ -173,13 +198,16 @@ def own_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: in
     at = run * bk.RW
     if b.runs[at + bk.R_STATE] != bk.S_MIGRATE:
         return
-    fast = e.kind[i] == ev.COMPACTION_FAST_ISOLATE_FREEPAGES
-    again = fast and b.runs[at + bk.R_FAST] and b.runs[at + bk.R_SEEN] >= b.runs[at + bk.R_EXPECT]
-    if b.runs[at + bk.R_SCANNED] == 0 or again:
+    phase = b.runs[at + bk.R_PHASE]
+    if e.kind[i] == ev.COMPACTION_FAST_ISOLATE_FREEPAGES:
+        if phase != SEARCHED:
+            close_scan(s, b, e, i, run)
+            need_targets(s, b, z, s.cc[run], run)
+        search_over(s, b, e, i, run, z, s.cc[run])
+        return
+    if phase == NO_SCAN or (phase == OVER and s.cc[run].order <= 0):
         need_targets(s, b, z, s.cc[run], run)
-    b.runs[at + bk.R_FAST] = 1 if fast else b.runs[at + bk.R_FAST]
-    if not fast:
-        mark_scanned(s, b, run, e.pfn[i] >> s.cfg.pageblock_order)
+    block_over(s, b, e, i, run, z, s.cc[run])
 
 
 @part(cold=True)
@@ -209,6 +237,23 @@ def stock_event(
     return True
 
 
+@part(cold=True)
+def looks_into(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int) -> None:
+    """Row *i* of a run that began in the middle of a clearing of skip bits: the block that it is the first event of."""
+    at = run * bk.RW
+    kind, state = e.kind[i], b.runs[at + bk.R_STATE] + 0
+    own = kind == ev.GT_LIST and b.runs[at + bk.R_REQUEST] == 0 and e.a[i] == ev.LIST_DELETE
+    if kind == ev.COMPACTION_ISOLATE_FREEPAGES or (own and state == bk.S_MIGRATE):
+        if b.runs[at + bk.R_PHASE] == AT_BLOCKS and b.runs[at + bk.R_AROUND] == 0:
+            flush_reaches(s, b, z, e.pfn[i] + 0)
+    elif kind == ev.COMPACTION_ISOLATE_MIGRATEPAGES or kind == ev.GT_MIG:
+        pfn = s.cc[run].migrate_pfn
+        same = pageblock_start_pfn(s, pfn) == pageblock_start_pfn(s, e.pfn[i] + 0)
+        at_start = pfn in (pageblock_start_pfn(s, pfn), s.zone[z].zone_start_pfn)
+        if state <= bk.S_FOUND and (at_start or not same):
+            flush_reaches(s, b, z, e.pfn[i] + 0)
+
+
 @part
 def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """An event of a task inside compact_zone."""
@@ -217,6 +262,8 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> N
     kind = e.kind[i]
     load_free_pages(s, b, run)
     own_request(b, e, i, run)
+    if b.flush[z * bk.ZF + bk.Z_FLUSH] == bk.CUT:
+        looks_into(s, b, e, i, run, z)
     if b.runs[at + bk.R_STOCK] and stock_event(s, b, e, i, run, z, s.cc[run]):
         return
     if kind == ev.GT_LIST and b.runs[at + bk.R_REQUEST] == 0:
@@ -239,6 +286,7 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> N
         batch_ended(s, b, e, i, run, s.cc[run])
     else:
         follow(s, b, e, i)
+    b.runs[at + bk.R_BREAK] = 0
 
 
 @part
@@ -467,7 +515,7 @@ def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 def others_ran(b: CompactionBooks) -> None:
     """A task that does not compact has an event while others do."""
     for run in range(bk.RUNS):
-        b.runs[run * bk.RW + bk.R_OTHERS] = 1
+        b.runs[run * bk.RW + bk.R_OTHERS] = b.runs[run * bk.RW + bk.R_BREAK] = 1
 
 
 @part

@@ -10,7 +10,8 @@ from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.jit import JIT_DISABLED, part
 from kevacuate.mm.as_recorded import rotate_free_list
-from kevacuate.mm.compact_zone import isolate_batch
+from kevacuate.mm.compact_scanners import pageblock_start_pfn
+from kevacuate.mm.compact_zone import isolate_batch, isolate_batch_from
 from kevacuate.mm.constants import (
     L_LIST,
     LIST_MOVE,
@@ -20,7 +21,7 @@ from kevacuate.mm.constants import (
     PB_COMPACT_SKIP,
 )
 from kevacuate.mm.fields import CompactControl, View
-from kevacuate.mm.isolate_freepages import isolate_freepages
+from kevacuate.mm.isolate_migratepages import find_migrateblock, isolate_from_block
 from kevacuate.records import Words
 
 if JIT_DISABLED:
@@ -118,56 +119,63 @@ def rotate_lists(s: View, b: CompactionBooks, z: int, run: int) -> None:
     b.runs[run * bk.RW + bk.R_EXPECT] = 0
 
 
+@part
+def note_folios(s: View, b: CompactionBooks, cc: CompactControl, run: int, cpu: int) -> None:
+    """The folios that the model has isolated, after those of the same scan before, and where it stopped."""
+    at = run * bk.RW
+    count = b.runs[at + bk.R_FOLIOS]
+    for n in range(min(cc.nr_folios, bk.BATCH - count)):
+        pfn = s.folios[cc.sources + n]
+        b.ours[(run * bk.BATCH + count) * 2] = pfn
+        b.ours[(run * bk.BATCH + count) * 2 + 1] = s.meta[pfn] & 15
+        count += 1
+    b.runs[at + bk.R_FOLIOS] = count
+    b.runs[at + bk.R_STOP] = cc.migrate_pfn
+    s.cpu[cpu].lru_add_nr = 0
+
+
+@part(cold=True)
+def find_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
+    """The fast search for sources alone: the kernel may let other tasks run before it looks into the block."""
+    begin_scan(s, b)
+    b.runs[run * bk.RW + bk.R_FROM] = find_migrateblock(s, z, cc) + 1
+    end_scan(s, b, run)
+
+
+@part(cold=True)
+def resume_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, cpu: int) -> None:
+    """Other tasks ran in the middle of a scan: after the folio that the kernel took last it is decided again."""
+    at = run * bk.RW
+    last = b.source[run * bk.BATCH + b.runs[at + bk.R_TAKEN] - 1] + 0
+    pfn = last + (1 << (s.meta[last] & 15))
+    end = pageblock_start_pfn(s, last) + (1 << s.cfg.pageblock_order)
+    if pfn >= end:
+        return
+    count = 0
+    while count < b.runs[at + bk.R_FOLIOS] and b.ours[(run * bk.BATCH + count) * 2] < pfn:
+        count += 1
+    b.runs[at + bk.R_FOLIOS] = count
+    taken = cc.nr_migratepages + 0
+    cc.nr_folios = 0
+    begin_scan(s, b)
+    isolate_from_block(s, z, cc, cpu, pfn, end)
+    note_folios(s, b, cc, run, cpu)
+    end_scan(s, b, run)
+    cc.nr_migratepages = taken
+    b.inputs[bk.N_RESUMED] += 1
+
+
 @part(cold=True)
 def scan_sources(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, cpu: int) -> None:
     """isolate_migratepages: what the model takes, and where it stops."""
-    begin_scan(s, b)
-    isolate_batch(s, z, cc, cpu)
     at = run * bk.RW
-    b.runs[at + bk.R_STOP] = cc.migrate_pfn
-    b.runs[at + bk.R_FOLIOS] = min(cc.nr_folios, bk.BATCH)
-    for n in range(min(cc.nr_folios, bk.BATCH)):
-        pfn = s.folios[cc.sources + n]
-        b.ours[(run * bk.BATCH + n) * 2] = pfn
-        b.ours[(run * bk.BATCH + n) * 2 + 1] = s.meta[pfn] & 15
-    s.cpu[cpu].lru_add_nr = 0
+    begin_scan(s, b)
+    if b.runs[at + bk.R_FROM]:
+        isolate_batch_from(s, z, cc, cpu, b.runs[at + bk.R_FROM] - 1)
+    else:
+        isolate_batch(s, z, cc, cpu)
+    b.runs[at + bk.R_FROM] = b.runs[at + bk.R_FOLIOS] = 0
+    note_folios(s, b, cc, run, cpu)
     end_scan(s, b, run)
     if b.facts[bk.F_UNLISTED]:
         rotate_lists(s, b, z, run)
-
-
-@part
-def hold_marks(s: View, b: CompactionBooks, run: int) -> None:
-    """Take back the skip bits that the scan has set: the kernel sets each when it has come to its block."""
-    held = 0
-    for n in range(0, b.facts[bk.F_BLOCK], 2):
-        if s.block[n] & ~b.block[n] & PB_COMPACT_SKIP and held < bk.BATCH:
-            s.block[n] &= ~PB_COMPACT_SKIP
-            b.marks[run * bk.BATCH + held] = n
-            held += 1
-    b.runs[run * bk.RW + bk.R_MARKS] = held
-
-
-@part
-def mark_scanned(s: View, b: CompactionBooks, run: int, block: int) -> None:
-    """The kernel has scanned *block* (-1: all): it has the skip bit that the model gave it."""
-    for n in range(b.runs[run * bk.RW + bk.R_MARKS]):
-        at = b.marks[run * bk.BATCH + n] + 0
-        if block < 0 or at == 2 * block:
-            s.block[at] |= PB_COMPACT_SKIP
-    if block < 0:
-        b.runs[run * bk.RW + bk.R_MARKS] = 0
-
-
-@part(cold=True)
-def scan_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
-    """isolate_freepages: the model's list operations; where its scanner stands it stays."""
-    free = cc.nr_freepages
-    mark_scanned(s, b, run, -1)
-    begin_scan(s, b)
-    isolate_freepages(s, z, cc)
-    hold_marks(s, b, run)
-    end_scan(s, b, run)
-    cc.nr_freepages = free
-    b.runs[run * bk.RW + bk.R_SCANNED] = 1
-    b.runs[run * bk.RW + bk.R_FAST] = 0

@@ -7,7 +7,7 @@ from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.flush import cleared_unseen
 from kevacuate.fidelity.compaction.follow import as_folio, drain_batches, off_lists, unuse, use_folio
-from kevacuate.fidelity.compaction.scan import scan_sources
+from kevacuate.fidelity.compaction.scan import find_sources, resume_sources, scan_sources
 from kevacuate.fidelity.tally import F_LAST, F_NUMBER, decided
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
@@ -160,7 +160,7 @@ def finished(
         followed(s, b, e, i, run, z, cc, 1 if silent else 0)
         if silent:
             state = bk.S_SCAN
-    if state == bk.S_SCAN:
+    if state == bk.S_SCAN or state == bk.S_FOUND:
         scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
         judge(b, e, i, bk.D_STOP, b.runs[at + bk.R_FOLIOS] + 0, 0)
         join_cached(s, z, b.runs[at + bk.R_JOIN] != 0)
@@ -194,15 +194,39 @@ def followed(
 
 
 @part
-def need_sources(
+def scan_again(
     s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
-    """The kernel isolates: let the model, if it has not yet."""
+    """The kernel looks for sources: after a batch that is another scan of its block."""
     at = run * bk.RW
     if b.runs[at + bk.R_STATE] == bk.S_OVER:
         followed(s, b, e, i, run, z, cc, 1)
         b.runs[at + bk.R_STATE] = bk.S_SCAN
+
+
+@part
+def sources_found(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
+) -> None:
+    """The kernel's fast search for sources has rotated a list: let the model search, if it has not yet."""
+    at = run * bk.RW
+    scan_again(s, b, e, i, run, z, cc)
     if b.runs[at + bk.R_STATE] == bk.S_SCAN:
+        find_sources(s, b, z, cc, run)
+        b.runs[at + bk.R_STATE] = bk.S_FOUND
+
+
+@part
+def need_sources(
+    s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
+) -> None:
+    """The kernel isolates: let the model, if it has not yet; again where other tasks ran since the latest folio."""
+    at = run * bk.RW
+    scan_again(s, b, e, i, run, z, cc)
+    if b.runs[at + bk.R_STATE] == bk.S_SCANNED:
+        if b.runs[at + bk.R_BREAK] and b.runs[at + bk.R_TAKEN] and b.runs[at + bk.R_TAKEN] < bk.BATCH:
+            resume_sources(s, b, z, cc, run, e.cpu[i] + 0)
+    elif b.runs[at + bk.R_STATE] == bk.S_SCAN or b.runs[at + bk.R_STATE] == bk.S_FOUND:
         scan_sources(s, b, z, cc, run, e.cpu[i] + 0)
         b.runs[at + bk.R_STATE] = bk.S_SCANNED
         b.runs[at + bk.R_TAKEN] = 0
@@ -356,7 +380,7 @@ def begin_migration(b: CompactionBooks, run: int, cc: CompactControl) -> None:
     b.runs[at + bk.R_FAILED] = b.runs[at + bk.R_ENOMEM] = b.runs[at + bk.R_SCANNED] = b.runs[
         at + bk.R_PASS
     ] = b.runs[at + bk.R_SPLIT] = 0
-    b.runs[at + bk.R_SPLITS] = 0
+    b.runs[at + bk.R_SPLITS] = b.runs[at + bk.R_PHASE] = 0
     cc.nr_folios = taken
 
 

@@ -11,7 +11,8 @@ from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
 from kevacuate.fidelity.compaction.follow import split_folio, unuse, use_folio
 from kevacuate.fidelity.compaction.free_blocks import close_blocks
-from kevacuate.fidelity.compaction.scan import mark_scanned, scan_targets
+from kevacuate.fidelity.compaction.free_scan import begin_search, finish_scan
+from kevacuate.fidelity.compaction.operations import NONE
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.jit import part
 from kevacuate.mm import constants as k
@@ -21,9 +22,6 @@ from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free
 from kevacuate.mm.lists import list_del
 from kevacuate.recording import EventChunk
 from kevacuate.recording.event_numbers import GT_MIG, MIG_NOT_UNMAPPED, MIGRATE_PAGES
-
-NONE = -1
-"""No free page."""
 
 
 @part
@@ -74,27 +72,6 @@ def allocate_until(s: View, b: CompactionBooks, z: int, cc: CompactControl, run:
 
 
 @part
-def compare_operation(b: CompactionBooks, e: EventChunk, i: int, run: int) -> bool:
-    """gt_list of a scanner: whether it is what the model's scan does next."""
-    at = run * bk.RW
-    n = b.runs[at + bk.R_SEEN]
-    theirs = operation(e.pfn[i], e.a[i], e.order[i], e.mt[i])
-    ours = NONE
-    if n < b.runs[at + bk.R_EXPECT]:
-        slot = (run * bk.BATCH + n) * 4
-        ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
-        b.runs[at + bk.R_SEEN] = n + 1
-    b.decisions[i] = ours + bk.DECIDED_FROM
-    return judge(b, e, i, bk.D_LIST, ours, theirs)
-
-
-@part(inline=True)
-def operation(pfn: int, op: int, order: int, mt: int) -> int:
-    """A list operation as one number."""
-    return ((pfn * 8 + op) * 16 + order) * 8 + mt
-
-
-@part
 def target_waiting(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """The kernel scans for free pages: the folios before have theirs, and so have those of a large one that is split."""
     at = run * bk.RW
@@ -108,25 +85,18 @@ def target_waiting(s: View, b: CompactionBooks, z: int, cc: CompactControl, run:
 
 @part
 def need_targets(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
-    """The kernel scans for free pages: the folios before have theirs, and the model scans."""
+    """The kernel scans for free pages: the folios before have theirs, and the model searches."""
     target_waiting(s, b, z, cc, run)
-    scan_targets(s, b, z, cc, run)
+    begin_search(s, b, z, cc, run)
 
 
 @part
 def close_scan(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> None:
     """The scan is over: what the model expected of it beyond that is wrong."""
-    at = run * bk.RW
     if b.facts[bk.F_UNLISTED]:
         close_blocks(s, b, e, i, run)
-        return
-    mark_scanned(s, b, run, -1)
-    while b.runs[at + bk.R_SEEN] < b.runs[at + bk.R_EXPECT]:
-        slot = (run * bk.BATCH + b.runs[at + bk.R_SEEN]) * 4
-        ours = operation(b.expected[slot], b.expected[slot + 1], b.expected[slot + 2], b.expected[slot + 3])
-        judge(b, e, i, bk.D_LIST, ours, NONE)
-        b.decisions[i] -= 1 if b.decisions[i] else ours * bk.LEFT_OUT + 1
-        b.runs[at + bk.R_SEEN] += 1
+    else:
+        finish_scan(s, b, e, i, run)
 
 
 @part
@@ -269,7 +239,7 @@ def no_target(
     at = run * bk.RW
     pfn = e.pfn[i] + 0
     if ours == NONE and b.runs[at + bk.R_SCANNED] == 0 and not b.facts[bk.F_UNLISTED]:
-        scan_targets(s, b, z, cc, run)
+        begin_search(s, b, z, cc, run)
         close_scan(s, b, e, i, run)
     judge(b, e, i, bk.D_TARGET, ours, NONE)
     give_back(s, b, z, cc, pfn)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from kevacuate.fidelity.compaction import books as bk
 from kevacuate.fidelity.compaction.books import CompactionBooks
-from kevacuate.fidelity.compaction.free_blocks import begin_blocks, close_blocks, end_blocks, next_block
+from kevacuate.fidelity.compaction.free_blocks import begin_blocks, close_blocks, next_block, scan_goes_on
 from kevacuate.fidelity.compaction.steps import judge
 from kevacuate.fidelity.compaction.stock_runs import target_missing
 from kevacuate.fidelity.compaction.targets import target_waiting
@@ -131,26 +131,6 @@ def match_range(s: View, z: int, cc: CompactControl, start: int, ours: int, thei
         if meta >> 4 == k.CHUNK_COMPACT:
             return_chunk(s, z, cc, pfn, meta & 15)
         pfn += 1 << (meta & 15)
-
-
-@part
-def scan_goes_on(
-    s: View, b: CompactionBooks, cc: CompactControl, run: int, start: int, stopped: int, end: int, taken: int
-) -> None:
-    """What isolate_freepages does after a block (:1795)."""
-    at = run * bk.RW
-    pageblock = 1 << s.cfg.pageblock_order
-    b.runs[at + bk.R_PFN] = stopped
-    enough = cc.nr_freepages >= cc.nr_migratepages
-    if enough and stopped >= end:
-        b.runs[at + bk.R_PFN] = start - pageblock
-    if enough or stopped < end:
-        end_blocks(b, cc, run)
-        return
-    stride = b.runs[at + bk.R_STRIDE]
-    b.runs[at + bk.R_STRIDE] = 1 if taken else min(k.COMPACT_CLUSTER_MAX, stride << 1)
-    b.runs[at + bk.R_PFN] = start - pageblock
-    b.runs[at + bk.R_BLOCK] = start - pageblock + 1
 
 
 @part
