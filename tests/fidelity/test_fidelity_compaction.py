@@ -26,6 +26,7 @@ from kevacuate.fidelity.compaction.books import (
     N_FLUSHES_CUT,
     N_REACHED,
     N_RESUMED,
+    N_UNMAPPED,
 )
 from kevacuate.fidelity.compaction.level import CompactionLevel
 from kevacuate.fidelity.compaction.words import decision_words
@@ -281,3 +282,28 @@ def test_a_block_that_kcompactd_looks_into_has_been_cleared_in_the_middle_of_its
     assert books.inputs[N_REACHED] == 1
     assert books.tally[2 * D_STOP] == 11
     assert books.tally[2 * D_STOP + 1] == 0
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_folio_that_its_owner_had_unmapped_is_an_input(tmp_path: Path, busy: bool) -> None:
+    """The kernel passes one over, which a task frees later; not if that task did something else in between."""
+
+    def let_go(chunk: EventChunk) -> EventChunk:
+        left = int(first_of(chunk, EventKind.GT_MIG, op=0)[0])
+        scanned = np.flatnonzero(chunk.kind == EventKind.COMPACTION_ISOLATE_MIGRATEPAGES)
+        over = int(scanned[scanned > left][0]) + 1
+        free = int(np.flatnonzero((chunk.kind == EventKind.MM_PAGE_FREE) & (chunk.order == 0))[0])
+        other = int(np.flatnonzero(chunk.kind == EventKind.MM_LRU_INSERTION)[0])
+        added = [other, free] if busy else [free]
+        rows = np.arange(chunk.rows)
+        changed = chunk.take(np.concatenate([rows[:left], rows[left + 1 : over], added, rows[over:]]))
+        pid, pfn, ts = changed.pid.copy(), changed.pfn.copy(), changed.ts.copy()
+        last = over - 1 + len(added)
+        pid[over - 1 : last], ts[over - 1 : last] = VISITOR, ts[last]
+        pfn[last - 1] = chunk.pfn[left]
+        return changed._replace(pid=pid, pfn=pfn, ts=ts)
+
+    result = rewritten(tmp_path / "x.kev", let_go)
+    assert result.kinds[KINDS[D_FOLIO]].mismatches == (1 if busy else 0)
+    assert result.inputs.get(INPUTS[N_UNMAPPED], 0) == (0 if busy else 1)
+    assert result.causes.get(CAUSES[0], 0) == (1 if busy else 0)

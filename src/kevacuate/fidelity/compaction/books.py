@@ -60,14 +60,15 @@ INPUTS = (
     "scans of a block that other tasks interrupted: the rest is decided by what they left",
     "blocks that kcompactd looked into in the middle of such a clearing: kswapd had come there",
     "such clearings that ended before kcompactd did (cached positions of the next gt_cz 0)",
+    "folios passed over that another task had unmapped: it let go of them with no other event of its own between",
 )
 """What is taken from the recording, by number."""
 
 (
     N_LIST, N_PAGES, N_LRU, N_FAILED, N_FREED, N_UNSEEN, N_MODES, N_SPLIT, N_FLUSHES, N_EVACUATED, N_FLUSHES_CUT, N_MADE,
     N_CLEARED, N_UNSURE, N_RELEASED, N_RESUMED,
-    N_REACHED, N_ENDED,
-) = range(18)  # fmt: skip
+    N_REACHED, N_ENDED, N_UNMAPPED,
+) = range(19)  # fmt: skip
 
 CAUSES = (
     "folios that the kernel passed over: locked, pinned, under writeback, or in another task's hands. No event shows which",
@@ -160,6 +161,9 @@ B_FREE = 2
 B_ZONE_START = 3
 BW = 4
 
+OWNERS = 4096
+"""Tasks of which it is remembered when they last did something else than let go of pages, by pid modulo this."""
+
 ASKED = 16
 """Tasks in the slow path whose request is remembered."""
 
@@ -247,6 +251,10 @@ class CompactionBooks(NamedTuple):
     """Whether a free page of compaction's has joined the LRU: as a destination that the model has not given away yet [npages]."""
     order: npt.NDArray[np.uint8]
     """Order of the folio that a page belongs to [npages]."""
+    passed: npt.NDArray[np.int64]
+    """Number of the event + 1 that showed that the kernel passed over the folio; 0: none since its latest event [npages]."""
+    busy: npt.NDArray[np.int64]
+    """Per task, number of its latest event + 1 that is not one of letting go of pages [OWNERS]."""
     zone_of: npt.NDArray[np.int64]
     """Recorded zone index to the model's zone."""
     zone_index: npt.NDArray[np.int64]
@@ -293,6 +301,8 @@ def new_books(state: State, zone_of: npt.NDArray[np.int64]) -> CompactionBooks:
         source_of=np.zeros(npages, np.int32),
         inserted=np.zeros(npages, np.uint8),
         order=np.zeros(npages, np.uint8),
+        passed=np.zeros(npages, np.int64),
+        busy=np.zeros(OWNERS, np.int64),
         zone_of=zone_of,
         zone_index=zone_index,
         causes=np.zeros(len(CAUSES), np.int64),

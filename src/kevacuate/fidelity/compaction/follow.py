@@ -122,6 +122,7 @@ def follow_allocation(s: View, b: CompactionBooks, e: EventChunk, i: int) -> Non
     """mm_page_alloc: a compound page, or single ones."""
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
     b.inputs[bk.N_PAGES] += 1
+    b.passed[pfn] = 0
     movable = k.ATTR_LRU if e.gfp[i] & k.GFP_MOVABLE else 0
     if movable and b.facts[bk.F_UNSEEN_LRU]:
         movable = k.ATTR_LRU | k.ATTR_ON_LRU
@@ -147,11 +148,33 @@ def drain_batches(s: View, b: CompactionBooks) -> None:
             b.inputs[bk.N_UNSEEN] += 1
 
 
+@part(cold=True)
+def let_go(b: CompactionBooks, e: EventChunk, i: int) -> None:
+    """mm_page_free of a folio that the kernel had passed over: whether the task that frees it had unmapped it already.
+
+    zap_pte_range (mm/memory.c) takes a mapping away at once, the reference with up to MAX_GATHER_BATCH_COUNT batches later
+    (mm/mmu_gather.c): in between the folio has a reference beyond its mappings, and isolate_migratepages_block passes it over
+    (mm/compaction.c). So it was if the task has done nothing else since. No event shows when.
+    """
+    row = b.passed[e.pfn[i]] + 0
+    b.passed[e.pfn[i]] = 0
+    if b.busy[e.pid[i] % bk.OWNERS] >= row:
+        return
+    b.inputs[bk.N_UNMAPPED] += 1
+    b.tally[2 * bk.D_FOLIO] -= 1
+    b.tally[2 * bk.D_FOLIO + 1] -= 1
+    b.causes[bk.C_PASSED] -= 1
+    if b.facts[bk.F_FIRST_KIND] == bk.D_FOLIO and b.facts[bk.F_FIRST_ROW] == row - 1:
+        b.facts[bk.F_DIVERGED] = 0
+
+
 @part
 def follow_free(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """mm_page_free: in use by nobody until a list has the pages."""
     pfn, order = e.pfn[i] + 0, e.order[i] + 0
     b.inputs[bk.N_PAGES] += 1
+    if b.passed[pfn]:
+        let_go(b, e, i)
     as_folio(s, b, pfn, order)
     if s.meta[pfn] >> 4 != k.CHUNK_BUDDY:
         unuse(s, b, pfn, order)

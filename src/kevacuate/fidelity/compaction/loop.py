@@ -566,10 +566,19 @@ def frame_event(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
         b.facts[bk.F_ACTIVE] += 1
 
 
+@part(inline=True)
+def lets_go(kind: int) -> bool:
+    """Whether an event of this kind may be part of letting go of pages."""
+    freed = kind == ev.MM_PAGE_FREE or kind == ev.MM_PAGE_FREE_BATCHED
+    return freed or kind == ev.MM_PAGE_PCPU_DRAIN or kind == ev.GT_RMQ or kind == ev.GT_LIST
+
+
 @part(inline=False)
 def compaction_row(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     """Run one row through the level."""
     kind = e.kind[i]
+    if not lets_go(kind):
+        b.busy[e.pid[i] % bk.OWNERS] = b.facts[F_NUMBER] + i + 1
     if b.facts[bk.F_UNLISTED]:
         frame_event(s, b, e, i)
     run = run_of(b, e.pid[i] + 0) if b.facts[bk.F_ACTIVE] > 0 else -1

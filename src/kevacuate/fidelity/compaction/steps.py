@@ -242,6 +242,7 @@ def passed_over(b: CompactionBooks, e: EventChunk, i: int, run: int, until: int)
     while n < b.runs[at + bk.R_FOLIOS] and b.ours[(run * bk.BATCH + n) * 2] < until:
         slot = (run * bk.BATCH + n) * 2
         judge(b, e, i, bk.D_FOLIO, b.ours[slot] * 16 + b.ours[slot + 1], -1)
+        b.passed[b.ours[slot]] = b.facts[F_NUMBER] + i + 1
         n += 1
     b.runs[at + bk.R_QUEUE] = n
 
@@ -298,6 +299,7 @@ def compare_put_back(b: CompactionBooks, e: EventChunk, i: int, run: int) -> boo
         slot = (run * bk.BATCH + n) * 2
         ours = b.ours[slot] * 16 + b.ours[slot + 1]
         judge(b, e, i, bk.D_FOLIO, ours, ours if n < taken else -1)
+    b.passed[b.ours[(run * bk.BATCH + taken) * 2]] = b.facts[F_NUMBER] + i + 1
     return True
 
 
@@ -321,6 +323,7 @@ def compare_folios(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int)
 @part
 def take_folio(s: View, b: CompactionBooks, pfn: int, order: int) -> None:
     """A folio leaves the LRU onto a private list."""
+    b.passed[pfn] = 0
     as_folio(s, b, pfn, order)
     attr = s.link[2 * pfn + 1] + 0
     if s.meta[pfn] != (k.CHUNK_ALLOC << 4 | order):
