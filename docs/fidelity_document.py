@@ -66,7 +66,8 @@ ABOUT = {
         "free lists (`gt_list`) and folios as they are before a step: allocations, frees, insertions into the LRU. Which folios "
         "failed to move and when, which large folios could not be split, captures, alloc_flags of a direct compaction's request. "
         "When kswapd ends a run, how far its clearing of skip bits has come when kcompactd begins, and in the middle of its run. "
-        "Folios passed over that another task had unmapped. Skip bits of evacuated blocks. Without events of kswapd: that it cleared them, where the next run starts as if it had. Without the second set "
+        "Folios passed over that another task had unmapped. Skip bits of evacuated blocks. "
+        "Without events of kswapd: that it cleared them, where the next run starts as if it had. Without the second set "
         "of hooks: how many pages of a batch moved, and which pages were given back.",
         "deferral and suitability, where scanners start and stop, which folios an isolation takes, the scanners' list "
         "operations. The free page of each move, what follows a batch, results, positions, and what is given back. At every "

@@ -175,12 +175,12 @@ class CompactionLevel(Level):
             )
         result.notes = (
             lists,
-            "the fast search and each pageblock of a scan are decided when the kernel comes to them. Where other tasks ran in the "
-            "middle of a block, the rest of it is decided again",
-            "a clearing of skip bits that kcompactd interrupts goes on unseen: a block that kcompactd looks into has been reached. "
-            "These blocks are inputs",
-            "a folio that the kernel passed over is an input if another task frees it with no other event of its own since: it "
-            "was unmapped already. What it shares with others is not freed, and stays a wrong decision",
+            "the fast search and each pageblock of a scan are decided when the kernel comes to them. Where other tasks ran in "
+            "the middle of a block, the rest of it is decided again",
+            "a clearing of skip bits that kcompactd interrupts goes on unseen: a block that kcompactd looks into has been "
+            "reached. These blocks are inputs",
+            "a folio that the kernel passed over is an input if another task frees it with no other event of its own since: "
+            "it was unmapped already. What that task shares with others is not freed, and stays a wrong decision",
             "folios are on the LRU by `mm_lru_insertion`. Movable ones without that event count as mlocked when a run drains "
             "the batches",
             "kswapd is taken to clear skip bits at the end of each `balance_pgdat`",
