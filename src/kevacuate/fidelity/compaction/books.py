@@ -151,8 +151,9 @@ R_AT = 43  # where the kernel's last operation in it leaves it
 R_STOPPED = 44  # where the model's scan of it stops, and
 R_GOT = 45  # whether it takes pages
 R_FROM = 46  # where the migrate scanner begins, as its fast search has found, + 1; 0: it has not searched
-R_BREAK = 47  # whether other tasks had events since the run's latest
-RW = 48
+R_BREAK = 47  # whether other tasks had events on its CPU since the run's latest
+R_CPU = 48  # the CPU of that
+RW = 49
 
 # A run that mm_compaction_begin has shown, and no other event so far.
 B_PID = 0  # pid + 1; 0: unused

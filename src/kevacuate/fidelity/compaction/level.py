@@ -179,8 +179,8 @@ class CompactionLevel(Level):
             "the middle of a block, the rest of it is decided again",
             "a clearing of skip bits that kcompactd interrupts goes on unseen: a block that kcompactd looks into has been "
             "reached. These blocks are inputs",
-            "a folio that the kernel passed over is an input if another task frees it with no other event of its own since: "
-            "it was unmapped already. What that task shares with others is not freed, and stays a wrong decision",
+            "a folio that the kernel passed over is an input if another task frees it with no other event of its own since. "
+            "It was unmapped already. What that task shares with others is not freed, and stays a wrong decision",
             "folios are on the LRU by `mm_lru_insertion`. Movable ones without that event count as mlocked when a run drains "
             "the batches",
             "kswapd is taken to clear skip bits at the end of each `balance_pgdat`",

@@ -286,7 +286,7 @@ def own_event(s: View, b: CompactionBooks, e: EventChunk, i: int, run: int) -> N
         batch_ended(s, b, e, i, run, s.cc[run])
     else:
         follow(s, b, e, i)
-    b.runs[at + bk.R_BREAK] = 0
+    b.runs[at + bk.R_BREAK], b.runs[at + bk.R_CPU] = 0, e.cpu[i]
 
 
 @part
@@ -512,10 +512,12 @@ def deferral(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 
 
 @part
-def others_ran(b: CompactionBooks) -> None:
-    """A task that does not compact has an event while others do."""
+def others_ran(b: CompactionBooks, cpu: int) -> None:
+    """A task that does not compact has an event while others do: those whose CPU it has are interrupted."""
     for run in range(bk.RUNS):
-        b.runs[run * bk.RW + bk.R_OTHERS] = b.runs[run * bk.RW + bk.R_BREAK] = 1
+        b.runs[run * bk.RW + bk.R_OTHERS] = 1
+        if b.runs[run * bk.RW + bk.R_CPU] == cpu:
+            b.runs[run * bk.RW + bk.R_BREAK] = 1
 
 
 @part
@@ -584,7 +586,7 @@ def compaction_row(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
     run = run_of(b, e.pid[i] + 0) if b.facts[bk.F_ACTIVE] > 0 else -1
     b.facts[bk.F_RUN] = run
     if run < 0 and b.facts[bk.F_ACTIVE] > 0:
-        others_ran(b)
+        others_ran(b, e.cpu[i] + 0)
     if b.facts[bk.F_FLUSHING] > 0 and not kcompactd_runs(s, b, e, i, run):
         end_flushes(s, b)
     if kind == ev.GT_CZ:
