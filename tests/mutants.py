@@ -32,6 +32,7 @@ SKIP = "tests/mm/test_skip_bits.py"
 SPLIT = "tests/mm/test_split_folio.py"
 FLUSHER = "tests/mm/test_reclaim.py -k flusher"
 SHARED = "tests/mm/test_kcompactd.py -k slice"
+STALLED = "tests/mm/test_reclaim.py -k its_task_s_time"
 PINNED = "tests/demand/test_demand_kinds.py -k compactions"
 READS = "tests/demand/test_demand_reclaim.py -k last_event"
 FAULTS = "tests/demand/test_demand_reclaim.py -k fault"
@@ -66,6 +67,8 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("mm/kcompactd.py", "if s.cfg.kswapd_slice_ns == 0:", "if True:", SHARED),
     ("mm/kcompactd.py", "pgdat.kcompactd_slice = left", "pass", SHARED),
     ("mm/shared_cpu.py", "s.stat.late += ns", "pass", SHARED),
+    ("mm/vmscan.py", "s.stat.late += sc.cost * s.cfg.time_scale", "pass", STALLED),
+    ("mm/vmscan.py", "if s.cfg.kswapd_slice_ns:", "if True:", STALLED),
     ("mm/shared_cpu.py", "return ns + s.cfg.kswapd_slice_ns,", "return ns,", SHARED),
     ("demand/pagekinds.py", "pinned: float = 0.00003", "pinned: float = 0.0006", PINNED),
     ("measure/blocks.py", "(mt == k.MIGRATE_MOVABLE) & pinned", "(mt != MIGRATE_MOVABLE) & pinned", DEFINITIONS),

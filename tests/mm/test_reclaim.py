@@ -336,6 +336,17 @@ def test_direct_reclaim_without_file_pages_gives_up_after_a_second_round() -> No
     assert sum(state.view.stat.allocstall_zone) == 2
 
 
+@pytest.mark.parametrize("slice_ns", [0, 1_000])
+def test_direct_reclaim_takes_its_task_s_time_where_kswapd_shares_the_cpu(slice_ns: int) -> None:
+    state = machine(shrink_inactive_ns=100, shrink_active_ns=0, kswapd_slice_ns=slice_ns)
+    stat = state.view.stat
+    fill(state, 1_000)
+    state.view.cfg.time_scale, begun = 25, stat.now
+    assert reclaim(state) >= k.SWAP_CLUSTER_MAX
+    assert stat.late == (stat.pgscan_direct * 100 * 25 if slice_ns else 0)
+    assert stat.now == begun
+
+
 def test_locked_memory_is_counted_and_never_scanned() -> None:
     state = machine()
     fill(state, 100, attr=FILE | k.ATTR_MLOCKED)

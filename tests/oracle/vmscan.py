@@ -509,5 +509,8 @@ def try_to_free_pages(m: Machine, zones: list[Zone], node: int, order: int, gfp:
     sc = ScanControl(order, gfp, gfp_zone(gfp), kswapd=False)
     reclaimed = do_try_to_free_pages(m, zones, sc)
     m.events["reclaim_stall_ns"] += sc.cost
+    if m.config.kswapd_slice_ns:
+        m.late += m.config.time_scale * sc.cost
+        m.reached["direct reclaim takes its task's time"] += bool(sc.cost)
     m.log(L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.looked_at)
     return reclaimed

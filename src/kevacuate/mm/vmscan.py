@@ -191,7 +191,8 @@ def throttle_direct_reclaim(s: View, node: int, gfp: int) -> None:
 def try_to_free_pages(s: View, cpu: int, node: int, order: int, gfp: int) -> int:
     """Direct reclaim for a request that its slow path cannot serve (:6667); the pages reclaimed, 0 if there are none to reclaim.
 
-    One moment of virtual time; what it costs the caller is counted in ``stat.reclaim_stall_ns``.
+    What it costs the caller is counted in ``stat.reclaim_stall_ns``. Where kswapd shares the caller's CPU, the task is late by
+    that afterwards, and kswapd has its turns. The reclaim itself is one moment of virtual time.
     """
     if s.cfg.open_loop:
         return 0
@@ -201,5 +202,7 @@ def try_to_free_pages(s: View, cpu: int, node: int, order: int, gfp: int) -> int
     s.stat.direct_reclaims += 1
     reclaimed = do_try_to_free_pages(s, sc, node, cpu)
     s.stat.reclaim_stall_ns += sc.cost
+    if s.cfg.kswapd_slice_ns:
+        s.stat.late += sc.cost * s.cfg.time_scale
     log_event(s, k.L_DIRECT_RECLAIM, -1, node, order, sc.nr_reclaimed, sc.scanned)
     return reclaimed
