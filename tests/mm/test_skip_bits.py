@@ -12,7 +12,11 @@ from kevacuate.jit import kernel, pointers
 from kevacuate.mm import constants as k
 from kevacuate.mm.fields import CompactControl
 from kevacuate.mm.isolate_freepages import isolate_freepages
-from kevacuate.mm.isolate_migratepages import isolate_migratepages, isolate_migratepages_block
+from kevacuate.mm.isolate_migratepages import (
+    find_migrateblock,
+    isolate_migratepages,
+    isolate_migratepages_block,
+)
 
 ORDER = 6
 BLOCK = 1 << ORDER
@@ -31,7 +35,7 @@ def take_free_pages(sa):  # type: ignore[no-untyped-def]
 @kernel
 def take_sources(sa):  # type: ignore[no-untyped-def]
     s = pointers(sa)
-    return isolate_migratepages(s, 0, s.cc[0], 0)
+    return isolate_migratepages(s, 0, s.cc[0], 0, find_migrateblock(s, 0, s.cc[0]))
 
 
 @kernel

@@ -18,7 +18,7 @@ from kevacuate.mm.compact_suitable import compaction_restarting, extfrag_for_ord
 from kevacuate.mm.fallback import find_suitable_fallback
 from kevacuate.mm.fields import CompactControl, View
 from kevacuate.mm.isolate_freepages import compaction_alloc, compaction_free, release_free_list
-from kevacuate.mm.isolate_migratepages import ISOLATE_SUCCESS, find_migrateblock, isolate_from_blocks
+from kevacuate.mm.isolate_migratepages import ISOLATE_SUCCESS, find_migrateblock, isolate_migratepages
 from kevacuate.mm.log import log_event
 from kevacuate.mm.migrate import free_isolated, migrate_folio_move, put_source_back
 from kevacuate.mm.migrate_batch import try_split_folio
@@ -292,7 +292,7 @@ def isolate_batch(s: View, z: int, cc: CompactControl, cpu: int) -> int:
 @part
 def isolate_batch_from(s: View, z: int, cc: CompactControl, cpu: int, pfn: int) -> int:
     """The batch of the next block from *pfn* on."""
-    isolated = isolate_from_blocks(s, z, cc, cpu, pfn)
+    isolated = isolate_migratepages(s, z, cc, cpu, pfn)
     if isolated == ISOLATE_SUCCESS:
         last = pageblock_start_pfn(s, cc.migrate_pfn - 1)
         cc.last_migrated_pfn = max(s.zone[z].zone_start_pfn, last)

@@ -297,7 +297,7 @@ def find_migrateblock(s: View, z: int, cc: CompactControl) -> int:
 
 
 @part(cold=True)
-def isolate_from_blocks(s: View, z: int, cc: CompactControl, cpu: int, pfn: int) -> int:
+def isolate_migratepages(s: View, z: int, cc: CompactControl, cpu: int, pfn: int) -> int:
     """Isolate from the next block at *pfn* or above that lets the scanner in (:2128). Returns ISOLATE_*."""
     pageblock = 1 << s.cfg.pageblock_order
     zone_start = s.zone[z].zone_start_pfn

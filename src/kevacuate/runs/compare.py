@@ -289,8 +289,7 @@ def compare(
     if not options.despite_losses:
         refuse_losses(recording)
     refuse_without_demand(recording)
-    known = nothing_words(claims_facts(recording)) if say else ""
-    if say and known:
+    if say and (known := nothing_words(claims_facts(recording))):
         say(known)
     since = time.monotonic() if count_compiling and not is_kept(replay_rows) else None
     demand = demand_while_compiling(recording)
