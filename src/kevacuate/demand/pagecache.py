@@ -312,17 +312,17 @@ def _in_table(s: Tables, key: int) -> bool:
 
 
 @part
-def _is_there(s: Tables, key: int) -> bool:
-    """Whether the page is in the page cache."""
+def _cached(s: Tables, key: int) -> int:
+    """The object of the page in the page cache, below 0 if it is not there."""
     at = find_place(s, key)
-    return s.cache_key[at] != 0 and i64(s.cache_value[at]) >= 0
+    return i64(s.cache_value[at]) if s.cache_key[at] != 0 else i64(-1)
 
 
 @part
 def _maps_more(s: Tables, key: int, pages: int) -> bool:
     """Whether a fault maps a page of the stretch that no page table maps: if not, it is in another task's table."""
     for i in range(pages):
-        if _is_there(s, key + i) and not _in_table(s, key + i):
+        if _cached(s, key + i) >= 0 and not _in_table(s, key + i):
             return True
     return False
 
@@ -399,8 +399,7 @@ def on_delete(s: Tables, out: DemandChunk, pfn: int, order: int, key: int, recla
     if not 0 <= order <= ob.MAX_ORDER or not 0 <= pfn < s.g[ob.G_PAGES]:
         return
     for i in range(1 << order):
-        at = find_place(s, key + i)
-        if s.cache_key[at] != 0 and i64(s.cache_value[at]) >= 0:
+        if _cached(s, key + i) >= 0:
             count_in_file(s, key, i64(CACHED_PAGES), i64(-1))
         leave(s, key + i)
         leave(s, key + i + IN_TABLE)
@@ -478,10 +477,8 @@ def _use_mapped(s: Tables, out: DemandChunk, key: int, pages: int, mapped: int) 
     last = i64(-1)
     behind = key
     for i in range(min(pages, FAULT_AROUND)):
-        if not _is_there(s, key + i):
-            continue
-        obj = i64(s.cache_value[find_place(s, key + i)])
-        if i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
+        obj = _cached(s, key + i)
+        if obj < 0 or i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
             continue
         behind = key + i + 1
         fresh = not _in_table(s, key + i)
@@ -499,9 +496,9 @@ def _use_read(s: Tables, out: DemandChunk, reader: int, key: int, pages: int) ->
     last = i64(s.readers[reader + R_OBJ])
     folios = 0
     i = _read_before(s, reader, key, pages)
-    while i < pages and folios < FOLIO_BATCH_SIZE and _is_there(s, key + i):
-        obj = i64(s.cache_value[find_place(s, key + i)])
-        if i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
+    while i < pages and folios < FOLIO_BATCH_SIZE:
+        obj = _cached(s, key + i)
+        if obj < 0 or i64(s.flags[obj]) & ob.FLAG_CACHED == 0:
             break
         i += 1
         if obj != last:

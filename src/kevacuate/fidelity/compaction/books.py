@@ -193,10 +193,8 @@ Z_RESET_MIGRATE = 3
 Z_RESET_FREE = 4
 Z_SOURCE_SET = 5
 Z_FREE_SET = 6
-Z_ENDED = (
-    7  # whether a clearing that was cut has gone to its end, after the run or in the middle of it: the cached
-)
-Z_ENDED_MIGRATE = 8  # positions before that,
+Z_ENDED = 7  # whether a clearing that was cut has gone to its end, after the run or in the middle of it:
+Z_ENDED_MIGRATE = 8  # the cached positions before that
 Z_ENDED_FREE = 9
 ZF = 10
 CUT = 2

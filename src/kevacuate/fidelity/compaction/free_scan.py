@@ -82,15 +82,21 @@ def search_over(
     linear_scan(s, b, cc, run)
 
 
+@part(inline=True)
+def block_stride(b: CompactionBooks, run: int) -> int:
+    """The stride in the block under way: around a page of the fast search every page is looked at."""
+    at = run * bk.RW
+    return 1 if b.runs[at + bk.R_AROUND] else b.runs[at + bk.R_STRIDE] + 0
+
+
 @part
 def scan_block(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int, pfn: int) -> None:
     """isolate_freepages_block from *pfn* on: the model's list operations."""
     at = run * bk.RW
     free = cc.nr_freepages + 0
     end = free_block_end(s, z, cc, b.runs[at + bk.R_START] + 0)
-    stride = 1 if b.runs[at + bk.R_AROUND] else b.runs[at + bk.R_STRIDE] + 0
     begin_scan(s, b)
-    stopped, taken = isolate_freepages_block(s, z, cc, pfn, end, stride)
+    stopped, taken = isolate_freepages_block(s, z, cc, pfn, end, block_stride(b, run))
     end_scan(s, b, run)
     b.runs[at + bk.R_STOPPED] = stopped
     b.runs[at + bk.R_GOT] += taken
@@ -117,7 +123,7 @@ def decide_block(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
 def resume_block(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
     """Other tasks ran in the middle of a block: from where the zone's lock was dropped first it is decided again."""
     at = run * bk.RW
-    stride = 1 if b.runs[at + bk.R_AROUND] else b.runs[at + bk.R_STRIDE] + 0
+    stride = block_stride(b, run)
     pfn = b.runs[at + bk.R_AT] + stride - 1
     if stride == 1:
         pfn = (pfn + k.COMPACT_CLUSTER_MAX - 1) // k.COMPACT_CLUSTER_MAX * k.COMPACT_CLUSTER_MAX
@@ -127,6 +133,16 @@ def resume_block(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: i
     if not held and not enough and pfn < free_block_end(s, z, cc, b.runs[at + bk.R_START] + 0):
         scan_block(s, b, z, cc, run, pfn)
         b.inputs[bk.N_RESUMED] += 1
+
+
+@part
+def reach_block(s: View, b: CompactionBooks, z: int, cc: CompactControl, run: int) -> None:
+    """The kernel is at a block: it is decided, if it is not yet, and its rest again where other tasks ran in the middle of it."""
+    at = run * bk.RW
+    if b.runs[at + bk.R_PHASE] == AT_BLOCKS:
+        decide_block(s, b, z, cc, run)
+    elif b.runs[at + bk.R_PHASE] == IN_BLOCK and b.runs[at + bk.R_BREAK]:
+        resume_block(s, b, z, cc, run)
 
 
 @part
@@ -152,13 +168,9 @@ def block_over(
     s: View, b: CompactionBooks, e: EventChunk, i: int, run: int, z: int, cc: CompactControl
 ) -> None:
     """mm_compaction_isolate_freepages: the kernel has scanned a block."""
-    at = run * bk.RW
-    if b.runs[at + bk.R_PHASE] == AT_BLOCKS:
-        decide_block(s, b, z, cc, run)
-    elif b.runs[at + bk.R_PHASE] == IN_BLOCK and b.runs[at + bk.R_BREAK]:
-        resume_block(s, b, z, cc, run)
+    reach_block(s, b, z, cc, run)
     close_operations(b, e, i, run)
-    if b.runs[at + bk.R_PHASE] == IN_BLOCK:
+    if b.runs[run * bk.RW + bk.R_PHASE] == IN_BLOCK:
         leave_block(s, b, z, cc, run)
 
 

@@ -9,13 +9,11 @@ from kevacuate.fidelity.compaction.flush import begin_flush, end_flushes, flush_
 from kevacuate.fidelity.compaction.follow import follow, follow_free
 from kevacuate.fidelity.compaction.free_scan import (
     AT_BLOCKS,
-    IN_BLOCK,
     NO_SCAN,
     OVER,
     SEARCHED,
     block_over,
-    decide_block,
-    resume_block,
+    reach_block,
     search_over,
 )
 from kevacuate.fidelity.compaction.operations import compare_operation
@@ -124,14 +122,10 @@ def correct_skip(s: View, b: CompactionBooks, e: EventChunk, i: int) -> None:
 def scan_operation(s: View, b: CompactionBooks, run: int, z: int, cc: CompactControl) -> None:
     """The kernel's free scanner is about to do something to a list: let the model decide that step, if it has not yet."""
     at = run * bk.RW
-    if b.runs[at + bk.R_PHASE] == AT_BLOCKS:
-        decide_block(s, b, z, cc, run)
-    elif b.runs[at + bk.R_PHASE] == IN_BLOCK and b.runs[at + bk.R_BREAK]:
-        resume_block(s, b, z, cc, run)
+    reach_block(s, b, z, cc, run)
     if b.runs[at + bk.R_PHASE] == NO_SCAN or b.runs[at + bk.R_PHASE] == OVER:
         need_targets(s, b, z, cc, run)
-        if b.runs[at + bk.R_PHASE] == AT_BLOCKS:
-            decide_block(s, b, z, cc, run)
+        reach_block(s, b, z, cc, run)
 
 
 @part

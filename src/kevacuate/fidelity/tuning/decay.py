@@ -80,11 +80,11 @@ def give_up_decay(
 
 
 @part(cold=True)
-def settle_decays(s: View, b: TuningBooks, cpu: int, position: int) -> None:
-    """A dump, or the end: what has been waited for long enough."""
+def settle_decays(s: View, b: TuningBooks, cpu: int, now: int, position: int, last: bool) -> None:
+    """The CPU wakes up, or nothing follows (*last*): what has been waited for long enough, under every phase."""
     for z in range(s.cfg.nr_zones):
         for p in range(PHASES):
-            give_up_decay(s, b, z, cpu, p, b.last[cpu] + 0, position, True)
+            give_up_decay(s, b, z, cpu, p, now, position, last)
 
 
 @part(cold=True)
@@ -144,12 +144,19 @@ def phase_at(number: int, n: int, cpu: int) -> int:
     return (number + 2 * PHASES - expiry(n, cpu)) % PHASES
 
 
-@part(cold=True)
-def tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
-    """The phases whose tick a jiffy is, on a CPU, at *now*."""
+@part
+def next_jiffy(b: TuningBooks, cpu: int) -> int:
+    """Go on to the next jiffy of a CPU; the number of the one that was due."""
     number = b.due[2 * cpu + 1] + 0
     b.due[2 * cpu] += PHASE_NS
     b.due[2 * cpu + 1] = number + 1 if number + 1 < PHASES else 0
+    return number
+
+
+@part(cold=True)
+def tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
+    """The phases whose tick a jiffy is, on a CPU, at *now*."""
+    number = next_jiffy(b, cpu)
     for n in range(SECONDS):
         p = phase_at(number, n, cpu)
         waited = phase_at(number - WAIT_NS // PHASE_NS, n, cpu)
@@ -168,16 +175,14 @@ def late_tick(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> Non
 
     It is then set to the next second, but one further if a quarter of one has passed: round_jiffies_relative (timer.c:348).
     """
-    number = b.due[2 * cpu + 1] + 0
     behind = (now - b.due[2 * cpu]) // PHASE_NS
+    number = next_jiffy(b, cpu)
     for n in range(SECONDS):
         here = cpu * PHASES + phase_at(number, n, cpu)
         if b.woken[here] != now and b.skip[here] == 0:
             vmstat_update(s, b, cpu, phase_at(number, n, cpu), now, position)
         b.woken[here] = now
         b.skip[here] = 1 if behind + expiry(n, cpu) - second(n, cpu) >= HZ // 4 else 0
-    b.due[2 * cpu] += PHASE_NS
-    b.due[2 * cpu + 1] = number + 1 if number + 1 < PHASES else 0
 
 
 @part(cold=True)
@@ -187,9 +192,7 @@ def wake_up(s: View, b: TuningBooks, cpu: int, now: int, position: int) -> None:
     if missed > 0:
         b.due[2 * cpu] += missed * PHASE_NS
         b.due[2 * cpu + 1] = (b.due[2 * cpu + 1] + missed) % PHASES
-    for z in range(s.cfg.nr_zones):
-        for p in range(PHASES):
-            give_up_decay(s, b, z, cpu, p, now, position, False)
+    settle_decays(s, b, cpu, now, position, False)
     while b.due[2 * cpu] <= now:
         late_tick(s, b, cpu, now, position)
 

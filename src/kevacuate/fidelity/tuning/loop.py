@@ -271,5 +271,5 @@ def tuning_settled(sa: State, books: TuningBooks) -> None:
     s, b = pointers(sa), pointers(books)
     for cpu in range(s.cfg.nr_cpus):
         drain_counted(s, b, cpu)
-        settle_decays(s, b, cpu, b.facts[bk.F_NUMBER] + 0)
+        settle_decays(s, b, cpu, b.last[cpu] + 0, b.facts[bk.F_NUMBER] + 0, True)
     settle_all(s, b)

@@ -118,11 +118,8 @@ def vmscan_event(s: View, b: TuningBooks, e: EventChunk, i: int) -> None:
         b.inputs[bk.N_BALANCES] += 1
         balance_begins(s, node, e.b[i] + 0, b.zone_index)
         b.balancer[2 * node], b.balancer[2 * node + 1] = e.pid[i] + 1, e.order[i]
-    elif kind == ev.VMSCAN_BALANCE_PGDAT_END:
-        balance_ends(s, node)
-        b.balancer[2 * node] = 0
-    elif asks_for_kcompactd(s, b, e, i):
-        b.inputs[bk.N_WAKES] += 1
+    elif kind == ev.VMSCAN_BALANCE_PGDAT_END or asks_for_kcompactd(s, b, e, i):
+        b.inputs[bk.N_WAKES] += kind != ev.VMSCAN_BALANCE_PGDAT_END
         balance_ends(s, node)
         b.balancer[2 * node] = 0
 
