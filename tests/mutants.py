@@ -237,7 +237,7 @@ MUTANTS: tuple[tuple[str, str, str, str], ...] = (
     ("demand/pagecache.py", "        return i if inside and", "        return i64(-1) if inside and", FAULTS),
     ("runs/readahead.py", "had += 0 < s.mapping[i] <= s.stat.first_shadow", "had += 1", f"{READAHEAD} -k had"),
     ("demand/pagecache.py", "obj != last and (fresh or not more)", "obj != last", FAULTS),
-    ("demand/pagecache.py", "key + i):\n            continue", "key + i):\n            break", FAULTS),
+    ("demand/pagecache.py", "== 0:\n            continue", "== 0:\n            break", FAULTS),
     ("demand/pagecache.py", "        leave(s, key + i + IN_TABLE)\n", "", FAULTS),
     ("demand/pagecache.py", "if end > key + pages:", "if end >= key:", "tests/demand/test_demand_reclaim.py -k random"),
     ("fidelity/verdict/two_reads.py", "flags.classes == MOVABLE, MOVABLE", "dump.classes == MOVABLE, MOVABLE",
